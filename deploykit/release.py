@@ -1,0 +1,128 @@
+"""A release as values: what it contains, what it is called, and which state it is in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Entry", "Ledger", "LedgerLine", "Manifest", "ReleaseState"]
+
+ReleaseState = Literal["building", "good", "bad"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    One path of a release.
+
+    Args:
+        path: relative, with `/` between its parts.
+        kind: `file`, `dir` or `link`.
+        mode: permission bits.
+        size: bytes of a file, else 0.
+        sha256: hex digest of a file's content, else empty.
+        target: where a link points, else empty.
+    """
+
+    path: str
+    kind: Literal["file", "dir", "link"]
+    mode: int = 0o644
+    size: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a release contains, sorted by path."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def content(self) -> str:
+        """Return the sha256 that names this content, the same on every environment."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all files."""
+        return sum(entry.size for entry in self.entries)
+
+    @property
+    def files(self) -> tuple[Entry, ...]:
+        """Return the entries that are regular files."""
+        return tuple(entry for entry in self.entries if entry.kind == "file")
+
+    def to_json(self) -> str:
+        """Return one canonical line of JSON an entry."""
+        return "".join(
+            json.dumps([e.path, e.kind, e.mode, e.size, e.sha256, e.target], ensure_ascii=False)
+            + "\n"
+            for e in sorted(self.entries, key=lambda entry: entry.path)
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read what `to_json` wrote."""
+        return cls(tuple(Entry(*json.loads(line)) for line in text.splitlines()))
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """
+    One line of `releases.jsonl`: a release entered a state.
+
+    Args:
+        id: the release.
+        content: the manifest's sha256.
+        state: the state it entered.
+        run: the run that did it.
+        by: who ran it, as `user@machine`.
+        commit: the source's commit, where known.
+        at: UTC time by the host's clock.
+        rejected: a check, a guardian or a person said no to this content.
+    """
+
+    id: str
+    content: str
+    state: ReleaseState
+    run: str
+    by: str = ""
+    commit: str = ""
+    at: str = ""
+    rejected: bool = False
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The releases of a host in the order in which they were begun, each with its last state."""
+
+    lines: tuple[LedgerLine, ...]
+
+    @classmethod
+    def of(cls, records: Iterable[dict[str, object]]) -> Ledger:
+        """Fold journal *records*, oldest first, into one line a release."""
+        latest: dict[str, dict[str, object]] = {}
+        names = LedgerLine.__dataclass_fields__
+        for record in records:
+            if "id" in record and "state" in record:
+                known = {key: value for key, value in record.items() if key in names}
+                first = latest.setdefault(str(record["id"]), known)
+                first.update({**known, "at": first.get("at", "")})
+        return cls(tuple(LedgerLine(**line) for line in latest.values()))  # type: ignore[arg-type]  # read from JSON that only deploykit writes
+
+    def find(self, release: str) -> LedgerLine | None:
+        """Return the line of *release*, if there is one."""
+        return next((line for line in self.lines if line.id == release), None)
+
+    def rejected(self, content: str) -> LedgerLine | None:
+        """Return the newest release of *content* if it was rejected and not accepted since."""
+        same = [line for line in self.lines if line.content == content and line.state != "building"]
+        return same[-1] if same and same[-1].rejected else None
+
+    def good(self) -> tuple[LedgerLine, ...]:
+        """Return the good releases, oldest first."""
+        return tuple(line for line in self.lines if line.state == "good")
