@@ -1,0 +1,1 @@
+"""How a host is reached: `ssh` for real ones, `local` for this machine in tests."""

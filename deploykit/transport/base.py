@@ -1,0 +1,97 @@
+"""What the engine asks of a connection, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+__all__ = ["Completed", "Files", "Held", "Transport"]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """An ended command: its exit code and both streams."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Files(Protocol):
+    """The part of SFTP that is needed."""
+
+    def size(self, path: str) -> int | None:
+        """Return the size in bytes of *path*, or None if nothing is there."""
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a folder; one that is there is left, with its mode set."""
+
+    def write(
+        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
+    ) -> None:
+        """
+        Write *source* to *path*, replacing it, and set its mode.
+
+        Args:
+            source: read to its end.
+            path: where to; not under a final name.
+            mode: permission bits, set whatever the umask.
+            sent: told the number of bytes of each piece.
+        """
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make *path* a link to *target*, replacing a link that is there."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename, replacing *new*."""
+
+
+class Held(Protocol):
+    """A command that runs for as long as we are there."""
+
+    def beat(self) -> None:
+        """Send it a line; a lost connection shows elsewhere and is no error here."""
+
+    def close(self) -> None:
+        """End its input, and so the command."""
+
+
+class Transport(Protocol):
+    """One open way to a host."""
+
+    def execute(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        *,
+        timeout: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """
+        Run *command* by the login shell, with *stdin*, to its end.
+
+        Args:
+            command: words any login shell takes alike.
+            stdin: all of its input.
+            timeout: seconds; None waits for as long as the connection lives.
+            on_output: is given standard output as it comes, and then `Completed.stdout` is empty.
+
+        Raises:
+            LinkLost: the connection ended first.
+            TimeoutError: *timeout* passed; what runs on the host may still run.
+        """
+
+    def hold(self, command: str) -> Held:
+        """
+        Start *command* with its input left open.
+
+        Raises:
+            LinkLost: the connection is gone.
+        """
+
+    def files(self) -> Files:
+        """Return the host's files."""
+
+    def close(self) -> None:
+        """End the connection."""

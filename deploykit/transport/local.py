@@ -1,0 +1,135 @@
+"""This machine as a host, without SSH: for tests of the engine, and for speed there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from deploykit.transport.base import Completed
+
+__all__ = ["LocalTransport"]
+
+PIECE = 1 << 16
+
+
+class LocalFiles:
+    """Files of this machine."""
+
+    def size(self, path: str) -> int | None:
+        """See `Files`."""
+        try:
+            return Path(path).lstat().st_size
+        except FileNotFoundError:
+            return None
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """See `Files`."""
+        Path(path).mkdir(exist_ok=True)
+        Path(path).chmod(mode)
+
+    def write(
+        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
+    ) -> None:
+        """See `Files`."""
+        with Path(path).open("wb") as target:
+            shutil.copyfileobj(source, target, PIECE)
+        Path(path).chmod(mode)
+        if sent:
+            sent(Path(path).stat().st_size)
+
+    def symlink(self, target: str, path: str) -> None:
+        """See `Files`."""
+        Path(path).unlink(missing_ok=True)
+        Path(path).symlink_to(target)
+
+    def rename(self, old: str, new: str) -> None:
+        """See `Files`."""
+        Path(old).replace(new)
+
+
+class LocalHeld:
+    """A process with its input left open."""
+
+    def __init__(self, command: str) -> None:
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def beat(self) -> None:
+        """See `Held`."""
+        if self._process.stdin and self._process.poll() is None:
+            self._process.stdin.write(b"\n")
+            self._process.stdin.flush()
+
+    def close(self) -> None:
+        """See `Held`."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process.wait()
+
+
+class LocalTransport:
+    """Runs commands by `sh` on this machine, as the user who runs Python."""
+
+    def execute(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        *,
+        timeout: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """See `Transport`."""
+        with subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        ) as process:
+            assert process.stdin and process.stdout and process.stderr  # noqa: S101  # asked for above
+            out, err = bytearray(), bytearray()
+            threads = [
+                threading.Thread(target=_pump, args=(process.stdout, on_output or out.extend)),
+                threading.Thread(target=_pump, args=(process.stderr, err.extend)),
+            ]
+            for thread in threads:
+                thread.start()
+            try:
+                process.stdin.write(stdin)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # the command did not read all of it, which is its own affair
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise TimeoutError from None
+            finally:
+                for thread in threads:
+                    thread.join()
+        return Completed(code, bytes(out), bytes(err))
+
+    def hold(self, command: str) -> LocalHeld:
+        """See `Transport`."""
+        return LocalHeld(command)
+
+    def files(self) -> LocalFiles:
+        """See `Transport`."""
+        return LocalFiles()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _pump(stream: BinaryIO, take: Callable[[bytes], object]) -> None:
+    while piece := stream.read1(PIECE):  # type: ignore[attr-defined]  # pipes are buffered readers
+        take(piece)

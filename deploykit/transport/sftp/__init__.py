@@ -1,0 +1,7 @@
+"""Bringing a tree of files to a host over SFTP."""
+
+from __future__ import annotations
+
+from deploykit.transport.sftp.upload import upload
+
+__all__ = ["upload"]
