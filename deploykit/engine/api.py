@@ -1,0 +1,422 @@
+"""What the command line and scripts call: one function a verb."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+from deploykit.engine import guards, lock
+from deploykit.engine.ending import ended_back, ended_forward
+from deploykit.engine.events import Events, Listener
+from deploykit.engine.fleet import Fleet, reached
+from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.journal import History
+from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunResult
+from deploykit.engine.pack import Packed, copied, pack
+from deploykit.engine.rollback import go_back
+from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
+from deploykit.engine.scene import Scene, look, read_history
+from deploykit.engine.status import history, releases, runs, status
+from deploykit.engine.undoing import undo_runs
+from deploykit.environment import Environment
+from deploykit.errors import DeploykitError, JournalError, LockHeld
+from deploykit.stage import AnyStage, Pack, RunInfo
+
+__all__ = [
+    "connected",
+    "history",
+    "lock_acquire",
+    "lock_release",
+    "lock_status",
+    "plan",
+    "releases",
+    "resume",
+    "rollback",
+    "run",
+    "runs",
+    "status",
+]
+
+
+def run(
+    environment: Environment,
+    *,
+    again: bool = False,
+    without: Iterable[str] = (),
+    lock_wait: float = 0.0,
+    listeners: Sequence[Listener] = (),
+) -> RunResult:
+    """
+    Carry out the pipeline of *environment*; undo everything if anything fails.
+
+    Args:
+        environment: bound to its name.
+        again: release content that was rejected before, or a commit older than the live one.
+        without: labels of hosts to leave out.
+        lock_wait: seconds to wait for another run's lock.
+        listeners: told of every event.
+
+    Raises:
+        DeploykitError: nothing was touched. Later failures are in the result.
+    """
+    began = time.monotonic()
+    events = _events(environment, listeners)
+    project = environment.project or Path.cwd()
+    with Interrupts() as interrupts, ExitStack() as stack:
+        packed = pack(project, environment.pipeline.stages, events)
+        interrupts.check()
+        fleet = stack.enter_context(reached(environment, events, without))
+        info = _info(environment, packed)
+        events = events.bind(run=info.id, release=info.release)
+        epoch = stack.enter_context(_locked(fleet, info.id, "run", lock_wait, events))
+        scene = Scene(
+            fleet=fleet,
+            run=info,
+            epoch=epoch,
+            stages=environment.pipeline.by_name,
+            packs=packed.packs,
+            worlds=look(fleet),
+            events=events,
+            interrupts=interrupts,
+        )
+        guards.content(scene, project, again=again)
+        plans = plan_all(scene)
+        events.tell("run_started", by=info.by, hosts=list(fleet.sessions))
+        write_ahead(scene, plans)
+        return _carry_on(scene, began)
+
+
+def resume(
+    environment: Environment, *, takeover: bool = False, listeners: Sequence[Listener] = ()
+) -> RunResult | None:
+    """
+    Finish the unfinished run of *environment*, in the direction it has, from the journal alone.
+
+    Args:
+        environment: bound to its name; only its hosts are used.
+        takeover: do so even though its controller seems to be at work.
+        listeners: told of every event.
+
+    Returns:
+        How it ended; None if there is nothing to resume.
+
+    Raises:
+        LockHeld: its controller is at work, and *takeover* is false.
+    """
+    began = time.monotonic()
+    events = _events(environment, listeners)
+    with Interrupts() as interrupts, reached(environment, events) as fleet:
+        unfinished = _unfinished(fleet, takeover=takeover)
+        if unfinished is None:
+            return None
+        if unfinished.opening is None or unfinished.state == "empty":
+            lock.release(fleet, unfinished.run)  # it touched nothing
+            return None
+        if unfinished.opening["action"] == "rollback":
+            return undo_runs(fleet, unfinished, events, interrupts, began)
+        with _taken_over(fleet, unfinished, "resume", events) as epoch:
+            scene = _rebuilt(fleet, unfinished, epoch, events, interrupts)
+            return _carry_on(scene, began)
+
+
+def rollback(
+    environment: Environment,
+    release: str | None = None,
+    *,
+    accept_loss: bool = False,
+    takeover: bool = False,
+    listeners: Sequence[Listener] = (),
+) -> RunResult:
+    """
+    Undo the unfinished run; else the newest run, or all runs down to *release*, newest first.
+
+    Args:
+        environment: bound to its name; only its hosts are used.
+        release: the release to go back to; the one before the live one by default.
+        accept_loss: go on although a sealed schema stands between.
+        takeover: do so even though the unfinished run's controller seems to be at work.
+        listeners: told of every event.
+
+    Raises:
+        Refused: a sealed schema stands between, or there is nothing to go back to.
+        LockHeld: somebody is at work.
+    """
+    began = time.monotonic()
+    events = _events(environment, listeners)
+    with Interrupts() as interrupts, reached(environment, events) as fleet:
+        unfinished = _unfinished(fleet, takeover=takeover)
+        if unfinished is not None and unfinished.opening is None:
+            lock.release(fleet, unfinished.run)  # it touched nothing
+            unfinished = None
+        if unfinished is None:
+            chosen = guards.undoable(fleet, release, accept_loss=accept_loss)
+            return undo_runs(fleet, chosen, events, interrupts, began)
+        if unfinished.opening is not None and unfinished.opening["action"] == "rollback":
+            return undo_runs(fleet, unfinished, events, interrupts, began)
+        with _taken_over(fleet, unfinished, "rollback", events) as epoch:
+            scene = _rebuilt(fleet, unfinished, epoch, events, interrupts)
+            return _back(scene, DeploykitError("a person asked for it"), True, began, asked=True)
+
+
+def plan(
+    environment: Environment, *, build: bool = True, listeners: Sequence[Listener] = ()
+) -> PlanResult:
+    """
+    Say what a run would do; asks the hosts real questions and changes nothing.
+
+    Args:
+        environment: bound to its name.
+        build: run what `run` builds locally, in a temporary copy of the project.
+        listeners: told of every event.
+    """
+    events = _events(environment, listeners)
+    project = environment.project or Path.cwd()
+    stages = environment.pipeline.stages
+    builds = [stage.name for stage in stages if getattr(stage, "builds", False)]
+    with ExitStack() as stack:
+        source = stack.enter_context(copied(project)) if build and builds else project
+        packed = pack(source, stages, events, build=build)
+        fleet = stack.enter_context(reached(environment, events))
+        info = _info(environment, packed)
+        scene = Scene(
+            fleet=fleet,
+            run=info,
+            epoch=0,
+            stages=environment.pipeline.by_name,
+            packs=packed.packs,
+            worlds=look(fleet),
+            events=events,
+            interrupts=Interrupts(),
+        )
+        plans = plan_all(scene)
+        notes = guards.notes(scene, project)
+        if builds and not build:
+            notes = (*notes, f"not built: {', '.join(builds)}; what they make is not in this plan")
+        return PlanResult(
+            environment=environment.name,
+            release=info.release,
+            content=info.content,
+            stages=tuple(_planned(name, plans) for name in scene.stages),
+            lock=lock_owner(fleet),
+            notes=notes,
+        )
+
+
+def lock_status(environment: Environment) -> LockOwner | None:
+    """Return who holds the lock of *environment*, if anybody."""
+    with reached(environment, _events(environment, ())) as fleet:
+        return lock_owner(fleet)
+
+
+def lock_acquire(environment: Environment, reason: str) -> str:
+    """
+    Take the lock by hand, until `lock_release`.
+
+    Returns:
+        The id under which it is held.
+
+    Raises:
+        LockHeld: somebody has it.
+    """
+    with reached(environment, _events(environment, ())) as fleet:
+        fleet.each(lambda session: session.prepare())
+        held = f"manual-{token_hex(4)}"
+        lock.take(fleet, held, reason)
+        return held
+
+
+def lock_release(environment: Environment, *, force: bool = False) -> str:
+    """
+    Free a lock taken by hand; with *force* any lock, unless a command still runs.
+
+    Returns:
+        The id under which it was held; empty if it was free.
+
+    Raises:
+        LockHeld: it belongs to a run, and *force* is false, or a command of it runs.
+    """
+    with reached(environment, _events(environment, ())) as fleet:
+        return guards.free(fleet, force=force)
+
+
+@contextmanager
+def connected(environment: Environment, listeners: Sequence[Listener] = ()) -> Iterator[Fleet]:
+    """Give the connected hosts of *environment*, for verbs that look or bring single files."""
+    with reached(environment, _events(environment, listeners)) as fleet:
+        yield fleet
+
+
+def lock_owner(fleet: Fleet) -> LockOwner | None:
+    """Return who holds the lock on any host."""
+    holders = fleet.each(lock.holder)
+    return next((held.owner for held in holders.values() if held), None)
+
+
+def _carry_on(scene: Scene, began: float) -> RunResult:
+    """Go on with a run whose plans are written, in the direction its journal has."""
+    found = scene.histories()
+    if found.state in ("back", "stuck"):
+        return _back(scene, DeploykitError("it was going back already"), False, began)
+    plans = found.plans()
+    try:
+        forward(scene, plans, found.done("applied"))
+        table = confirm(scene, plans)
+    except DeploykitError as error:
+        return _back(scene, error, rejects(scene, error), began)
+    warnings = finish(scene, plans)
+    return ended_forward(scene, table, warnings, began)
+
+
+def _back(
+    scene: Scene, error: DeploykitError, rejected: bool, began: float, *, asked: bool = False
+) -> RunResult:
+    failed: DeploykitError | None = None
+    try:
+        go_back(scene, error.what, rejected=rejected)
+    except DeploykitError as undoing:
+        failed = undoing
+    return ended_back(scene, error, failed, began, asked=asked)
+
+
+def _events(environment: Environment, listeners: Sequence[Listener]) -> Events:
+    return Events(listeners).bind(environment=environment.name)
+
+
+def _info(environment: Environment, packed: Packed) -> RunInfo:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    ident = f"{stamp}-{token_hex(4)}"
+    return RunInfo(
+        id=ident,
+        environment=environment.name,
+        app=environment.pipeline.app,
+        release=ident,
+        content=packed.content,
+        by=lock.whoami(),
+        commit=packed.commit,
+    )
+
+
+@contextmanager
+def _locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) -> Iterator[int]:
+    """
+    Hold the lock for a run; free it at the end unless the run is unfinished.
+
+    A run that wrote no journal has touched nothing, so its lock is freed whatever happened.
+    """
+    fleet.each(lambda session: session.prepare())
+
+    def take() -> int:
+        try:
+            return lock.take(fleet, run, reason)
+        except LockHeld as error:
+            guards.unfinished(fleet, error)
+            raise
+
+    epoch = lock.wait_for(take, wait, events)
+    with lock.held(fleet, run):
+        try:
+            yield epoch
+        finally:
+            _let_go(fleet, run)
+
+
+@contextmanager
+def _taken_over(fleet: Fleet, found: History, reason: str, events: Events) -> Iterator[int]:
+    """Take an unfinished run over from its controller, which is fenced from now on."""
+    fleet.each(lambda session: session.prepare())
+    epoch = lock.take(fleet, found.run, reason)
+    events.tell("run_taken_over", run=found.run, state=found.state)
+    with lock.held(fleet, found.run):
+        try:
+            yield epoch
+        finally:
+            _let_go(fleet, found.run)
+
+
+def _let_go(fleet: Fleet, run: str) -> None:
+    """Free the lock of *run* unless something is left for a resume or rollback."""
+    found = read_history(fleet, run)
+    if found.opening is None or not found.unfinished:
+        lock.release(fleet, run)
+
+
+def _unfinished(fleet: Fleet, *, takeover: bool) -> History | None:
+    """
+    Return the run that must be finished first, if there is one.
+
+    Raises:
+        LockHeld: its controller is at work, or the lock was taken by hand.
+    """
+    for name, found in fleet.each(lock.holder).items():
+        if found is None:
+            continue
+        if found.owner.run.startswith("manual-"):
+            raise guards.held_by_hand(fleet.environment.name, found)
+        if found.alive and not takeover:
+            raise guards.at_work(fleet.environment.name, name, found)
+        return read_history(fleet, found.owner.run)
+    return None
+
+
+def _rebuilt(
+    fleet: Fleet, found: History, epoch: int, events: Events, interrupts: Interrupts
+) -> Scene:
+    """Return the scene of a run as its journal tells it; of deploy.py only the hosts are used."""
+    first = found.opening
+    if first is None:
+        raise JournalError(f"run {found.run} has no opening record")
+    missing = [host for host in first["hosts"] if host not in fleet.sessions]
+    if missing:
+        raise JournalError(
+            f"run {found.run} worked on {', '.join(missing)}, which deploy.py no longer names",
+            then="add the host again until the run is finished",
+        )
+    sessions = {name: fleet.sessions[name] for name in first["hosts"]}
+    info = RunInfo(
+        id=found.run,
+        environment=first["environment"],
+        app=first["app"],
+        release=first["release"],
+        content=first["content"],
+        by=first["by"],
+        commit=first["commit"],
+    )
+    own = replace(fleet, sessions=sessions)
+    stages = found.stages()
+    return Scene(
+        fleet=own,
+        run=info,
+        epoch=epoch,
+        stages=stages,
+        packs=_packs_again(fleet.environment, stages, info, events),
+        worlds=look(own, need_env=False),
+        events=events.bind(run=found.run, release=info.release),
+        interrupts=interrupts,
+    )
+
+
+def _packs_again(
+    environment: Environment, stages: Mapping[str, AnyStage], info: RunInfo, events: Events
+) -> Mapping[str, Pack]:
+    """Pack the source again, without building; of use only if it is what the run packed."""
+    project = environment.project or Path.cwd()
+    try:
+        packed = pack(project, list(stages.values()), events, build=False)
+    except DeploykitError:
+        return {}  # the source is not here; an upload that is complete does not need it
+    return packed.packs if packed.content == info.content else {}
+
+
+def _planned(name: str, plans: Mapping[tuple[str, str], object]) -> PlannedStage:
+    own = {host: plan for (stage, host), plan in plans.items() if stage == name}
+    return PlannedStage(name, own, {host: _described(plan) for host, plan in own.items()})
+
+
+def _described(plan: object) -> tuple[str, ...]:
+    describe = getattr(plan, "describe", None)
+    return tuple(describe()) if describe else (str(plan),)

@@ -1,0 +1,103 @@
+"""How a run ends: measured, told, and turned into an exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from deploykit.engine.journal import State
+from deploykit.engine.outcome import RunResult
+from deploykit.engine.scene import Scene
+from deploykit.errors import DeploykitError, Interrupted, Refused
+from deploykit.stage import Measure
+
+__all__ = ["ended_back", "ended_forward"]
+
+
+def ended_forward(
+    scene: Scene,
+    table: Mapping[str, tuple[Measure, ...]],
+    warnings: tuple[str, ...],
+    began: float,
+) -> RunResult:
+    """Return the result of a confirmed run."""
+    found = scene.histories()
+    return _result(scene, found.state, 0, None, table, began, warnings)
+
+
+def ended_back(
+    scene: Scene,
+    error: DeploykitError,
+    failed: DeploykitError | None,
+    began: float,
+    *,
+    asked: bool = False,
+) -> RunResult:
+    """
+    Return the result of a run that went back.
+
+    Args:
+        scene: of the run.
+        error: why it went back.
+        failed: what kept it from being undone; None if it was undone.
+        began: `time.monotonic` of the beginning.
+        asked: a person asked for the rollback: it is a success when it succeeds.
+    """
+    found = scene.histories()
+    try:
+        table = scene.measure(found.plans(), undone=True)
+    except DeploykitError as unmeasured:
+        # What cannot be measured is not as before, as far as anybody knows.
+        return _result(scene, found.state, 3, failed or unmeasured, {}, began)
+    right = all(measure.ok for measures in table.values() for measure in measures)
+    if failed is not None or not right:
+        reason = failed or _not_as_before(scene, table, error)
+        return _result(scene, found.state, 3, reason, table, began)
+    code = 0 if asked else _code(error)
+    if not asked:
+        error.state = error.state or "everything is undone; the hosts are as before"
+    return _result(scene, found.state, code, None if asked else error, table, began)
+
+
+def _code(error: DeploykitError) -> int:
+    return error.exit_code if isinstance(error, Interrupted | Refused) else 1
+
+
+def _not_as_before(
+    scene: Scene, table: Mapping[str, tuple[Measure, ...]], error: DeploykitError
+) -> DeploykitError:
+    wrong = "; ".join(
+        f"{host}: {measure.kind} {measure.name} is {measure.is_ or 'absent'}"
+        for host, measures in table.items()
+        for measure in measures
+        if not measure.ok
+    )
+    return DeploykitError(
+        error.what,
+        state=f"everything was undone, and yet the hosts are not as before: {wrong}",
+        then=f"look: deploykit status {scene.run.environment}",
+    )
+
+
+def _result(
+    scene: Scene,
+    state: State,
+    code: int,
+    error: BaseException | None,
+    table: Mapping[str, tuple[Measure, ...]],
+    began: float,
+    warnings: tuple[str, ...] = (),
+) -> RunResult:
+    took = round(time.monotonic() - began, 3)
+    scene.events.tell("run_ended", state=state, exit_code=code, took=took)
+    return RunResult(
+        environment=scene.run.environment,
+        run=scene.run.id,
+        release=scene.run.release,
+        state=state,
+        exit_code=code,
+        error=error,
+        table=table,
+        warnings=warnings,
+        seconds=took,
+    )

@@ -1,0 +1,80 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first turns the run back, the second leaves at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+from deploykit.errors import Interrupted, RollbackFailed
+
+__all__ = ["Interrupts"]
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Interrupts:
+    """
+    Notes the signals that ask a run to stop, while it is entered as a context.
+
+    Outside the main thread no handler can be set, and nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._going_back = False
+        self._old: dict[int, Any] = {}
+        self.signal = ""
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    @property
+    def asked(self) -> bool:
+        """Return whether the run was asked to stop and is not going back yet."""
+        return self._asked.is_set() and not self._going_back
+
+    def check(self) -> None:
+        """Raise `Interrupted` if the run was asked to stop."""
+        if self.asked:
+            raise Interrupted(f"interrupted by {self.signal}")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until somebody asks to stop."""
+        if self._going_back:
+            threading.Event().wait(seconds)
+        else:
+            self._asked.wait(seconds)
+        self.check()
+
+    def going_back(self) -> None:
+        """From now on only a second signal counts: undoing is not to be cut short by the first."""
+        self._going_back = True
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        first = not self._asked.is_set()
+        self.signal = self.signal or signal.Signals(number).name
+        self._asked.set()
+        if not first:
+            raise RollbackFailed(
+                f"left at once after a second signal ({signal.Signals(number).name})",
+                state="the hosts are as the journal says: neither as before nor finished",
+            )
+
+
+Check = Callable[[], None]

@@ -1,0 +1,153 @@
+"""
+The append-only record of a run, and what it means.
+
+A record is one JSON object: `{"v", "seq", "run", "epoch", "at", "host", "kind", "stage",
+"direction", "key", "attempt", …}`. Kinds: `run plan began ended applied undone back confirmed
+sealed`, and the two ends of going back, `rolled_back` and `stuck`. Only the runner on the host
+writes them; here they are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from deploykit import codec
+from deploykit.errors import JournalError
+from deploykit.stage import AnyStage
+
+__all__ = ["History", "Record", "State", "parse"]
+
+Record = dict[str, Any]
+State = Literal[
+    "empty", "planned", "forward", "confirmed", "sealed", "back", "rolled_back", "stuck"
+]
+UNFINISHED: frozenset[State] = frozenset({"empty", "planned", "forward", "back", "stuck"})
+
+
+def parse(text: str) -> list[Record]:
+    """Return the records in *text*; a torn line, wherever it stands, is skipped."""
+    records = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+@dataclass(frozen=True)
+class History:
+    """
+    A run as its hosts' journals tell it.
+
+    Args:
+        run: its id.
+        records: those of each host, in order.
+    """
+
+    run: str
+    records: Mapping[str, tuple[Record, ...]]
+
+    def all(self, kind: str) -> Iterable[tuple[str, Record]]:
+        """Return every host's records of *kind*."""
+        return (
+            (host, record)
+            for host, records in self.records.items()
+            for record in records
+            if record.get("kind") == kind
+        )
+
+    def has(self, kind: str) -> bool:
+        """Return whether any host has a record of *kind*."""
+        return any(True for _ in self.all(kind))
+
+    @cached_property
+    def opening(self) -> Record | None:
+        """The `run` record, the same on every host; None if the run never got so far."""
+        return next((record for _, record in self.all("run")), None)
+
+    @property
+    def state(self) -> State:
+        """Where in its life the run is (DESIGN: "A run")."""
+        if self.opening is None:
+            return "empty"
+        if self.has("rolled_back"):
+            return "rolled_back"
+        if self.has("back"):
+            return "stuck" if self._stuck() else "back"
+        hosts = self.opening["hosts"]
+        if {host for host, _ in self.all("confirmed")} >= set(hosts):
+            return "sealed" if self.has("sealed") else "confirmed"
+        begun = any(self.has(kind) for kind in ("began", "applied"))
+        return "forward" if begun else "planned"
+
+    @property
+    def unfinished(self) -> bool:
+        """Return whether nothing but a resume or rollback of this run may go on."""
+        return self.state in UNFINISHED
+
+    def _stuck(self) -> bool:
+        """Return whether the last turn back has ended in `stuck` on some host."""
+        return any(
+            [r["kind"] for r in records if r.get("kind") in ("back", "stuck")][-1:] == ["stuck"]
+            for records in self.records.values()
+        )
+
+    def stages(self) -> dict[str, AnyStage]:
+        """
+        Rebuild the stages by name, in order, from the journal alone.
+
+        Raises:
+            JournalError: a stage's class cannot be imported here.
+        """
+        if self.opening is None:
+            raise JournalError(f"run {self.run} has no opening record on any host")
+        return {entry["name"]: codec.decode(entry["stage"]) for entry in self.opening["stages"]}
+
+    def plans(self) -> dict[tuple[str, str], Any]:
+        """Return the plans by stage name and host."""
+        return {
+            (record["stage"], host): codec.decode(record["plan"])
+            for host, record in self.all("plan")
+        }
+
+    def done(self, kind: str, attempt: int | None = None) -> set[tuple[str, str]]:
+        """Return the units, by stage name and host, with a record of *kind* (of that attempt)."""
+        return {
+            (record["stage"], host)
+            for host, record in self.all(kind)
+            if attempt is None or record.get("attempt", 1) == attempt
+        }
+
+    def touched(self) -> set[tuple[str, str]]:
+        """
+        Return the units, by stage name and host, that may have had an effect.
+
+        Every effect is preceded by a `began` record, so nothing else needs to be undone.
+        """
+        return {
+            (record["stage"], host)
+            for kind in ("began", "applied")
+            for host, record in self.all(kind)
+            if record.get("direction", "apply") == "apply"
+        }
+
+    def attempt(self) -> int:
+        """Return the number of the current turn back, 1 for the first."""
+        backs = [
+            sum(1 for record in records if record.get("kind") == "back")
+            for records in self.records.values()
+        ]
+        return max([1, *backs])
+
+    def running(self) -> list[tuple[str, str]]:
+        """Return host and id of every command that began and has no end."""
+        ended = {(host, record["id"]) for host, record in self.all("ended")}
+        began = {(host, r["id"]): None for host, r in self.all("began") if "id" in r}
+        return [unit for unit in began if unit not in ended]

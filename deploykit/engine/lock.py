@@ -1,0 +1,159 @@
+"""The environment's lock: on every host or on none, with its owner inside."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from deploykit.engine.events import Events
+from deploykit.engine.fleet import Fleet
+from deploykit.engine.outcome import LockOwner
+from deploykit.engine.session import Session, sealed
+from deploykit.errors import LockHeld, TransportError
+from deploykit.shell import fill
+from deploykit.transport.base import Held
+
+__all__ = ["Holder", "held", "holder", "release", "take", "whoami"]
+
+BEAT = 5.0  # seconds between two heartbeats
+FRESH = 15.0  # seconds after which a heartbeat no longer shows a live controller
+
+
+@dataclass(frozen=True)
+class Holder:
+    """
+    Who holds the lock on one host, and whether he is there.
+
+    Args:
+        owner: as he wrote it.
+        idle: seconds since the last heartbeat.
+        connected: his connection still stands.
+    """
+
+    owner: LockOwner
+    idle: float
+    connected: bool
+
+    @property
+    def alive(self) -> bool:
+        """Return whether a controller is at work, as far as the host can tell."""
+        return self.connected and self.idle < FRESH
+
+
+def whoami() -> str:
+    """Return `user@machine` of the operator."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def take(fleet: Fleet, run: str, reason: str) -> int:
+    """
+    Take the lock on every host in name order, or on none. A lock of the same run is taken over.
+
+    Returns:
+        The epoch: this controller's commands carry it, and older ones are refused from now on.
+
+    Raises:
+        LockHeld: somebody else has it.
+    """
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    owner = sealed(json.dumps(asdict(LockOwner(run, whoami(), reason, at))) + "\n")
+    epochs: dict[str, int] = {}
+    for name in sorted(fleet.sessions):
+        session = fleet.sessions[name]
+        answer, _ = session.call("lock", run, "0", stdin=owner)
+        if answer.word == "locked":
+            epochs[name] = int(answer[1])
+            continue
+        for taken in epochs:
+            fleet.sessions[taken].call("unlock", run)
+        if answer.word == "held":
+            raise _held(fleet.environment.name, session)
+        raise TransportError(f"{name}: the lock cannot be taken: {' '.join(answer)}")
+    highest = max(epochs.values())
+    for name in [name for name, epoch in epochs.items() if epoch < highest]:
+        # It was left out of some runs; one epoch for all hosts puts runs in one order.
+        fleet.sessions[name].call("lock", run, str(highest), stdin=owner)
+    return highest
+
+
+def release(fleet: Fleet, run: str) -> None:
+    """Free the lock on every host, if *run* holds it there."""
+    fleet.each(lambda session: session.call("unlock", run))
+
+
+def holder(session: Session) -> Holder | None:
+    """Return who holds the lock on a host, or None; also where deploykit never was."""
+    probe = session.query(fill("[ -e {}/lock/run ]", session.layout.private), check=False)
+    if not probe.ok:
+        return None
+    answer, owner = session.call("owner")
+    if answer.word == "free":
+        return None
+    known = json.loads(owner or b"{}")
+    return Holder(
+        LockOwner(answer[0], known.get("by", ""), known.get("reason", ""), known.get("at", "")),
+        float(answer[1]),
+        answer[2] == "connected",
+    )
+
+
+@contextmanager
+def held(fleet: Fleet, run: str) -> Iterator[None]:
+    """Show every host, while this lasts, that the controller of *run* is there."""
+    stop = threading.Event()
+    stands = [
+        session.transport.hold(session.runner_command("hold", run))
+        for session in fleet.sessions.values()
+    ]
+    beating = threading.Thread(target=_beat, args=(stands, stop), name="heartbeat", daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beating.join()
+        for stand in stands:
+            stand.close()
+
+
+def wait_for(take_it: Callable[[], int], seconds: float, events: Events) -> int:
+    """
+    Call *take_it* until the lock is free, for at most *seconds*.
+
+    Raises:
+        LockHeld: it was held to the end.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return take_it()
+        except LockHeld as error:
+            if time.monotonic() >= end:
+                raise
+            events.tell("lock_waiting", reason=error.what)
+            time.sleep(min(2.0, max(0.0, end - time.monotonic())))
+
+
+def _beat(stands: list[Held], stop: threading.Event) -> None:
+    while not stop.wait(BEAT):
+        for stand in stands:
+            stand.beat()
+
+
+def _held(environment: str, session: Session) -> LockHeld:
+    found = holder(session)
+    if found is None:
+        return LockHeld(f"{environment} was locked until a moment ago", then="try again")
+    owner = found.owner
+    return LockHeld(
+        f"{environment} is locked on {session.name} by {owner.by} since {owner.at}: {owner.reason}",
+        state="nothing was touched",
+        then=f"wait for it (--lock-wait SECONDS), or look: deploykit lock status {environment}",
+    )

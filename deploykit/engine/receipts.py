@@ -1,0 +1,300 @@
+"""A host as one unit of one run sees it: each change is done once, whoever asks how often."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit.command import Command, Result
+from deploykit.engine.events import Events
+from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.session import Answer, Session, sealed
+from deploykit.errors import CommandFailed, CommandTimedOut, PlanWrote, TransportError
+from deploykit.release import Entry
+from deploykit.shell import fill, quote
+from deploykit.transport.sftp import upload
+
+__all__ = ["LookOnly", "UnitHost"]
+
+KEEP = 1 << 20  # bytes of a command's output that its Result carries
+STOP_WITHIN = 20.0  # seconds that the runner may need to stop a command: TERM, 10 s, KILL
+
+
+@dataclass(frozen=True)
+class LookOnly:
+    """A host during `plan`: anything but a query is refused."""
+
+    session: Session
+
+    @property
+    def name(self) -> str:
+        """Return the host's label."""
+        return self.session.name
+
+    def query(
+        self,
+        script: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        check: bool = True,
+    ) -> Result:
+        """See `Reader.query`."""
+        return self.session.query(script, env=env, timeout=timeout, check=check)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("change", "put", "upload"):
+            raise PlanWrote(f"a plan called {name}() on {self.name}; plans may only query")
+        raise AttributeError(name)
+
+
+@dataclass
+class UnitHost:
+    """
+    A host during one stage's `apply` or `undo`.
+
+    Args:
+        session: the connected host.
+        run: the run whose journal holds the receipts.
+        epoch: issued to this controller with the lock; an older one is fenced.
+        stage: the stage's name.
+        direction: which way.
+        attempt: of the direction; a new one makes ended commands run again.
+        env: variables of every command.
+        path: folders before PATH.
+        events: where commands and their output are told.
+        interrupts: whether somebody asked to stop.
+    """
+
+    session: Session
+    run: str
+    epoch: int
+    stage: str
+    direction: Literal["apply", "undo"]
+    attempt: int
+    env: Mapping[str, str]
+    path: tuple[str, ...]
+    events: Events
+    interrupts: Interrupts
+    running: str = field(default="", init=False)
+    _began: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        """Return the host's label."""
+        return self.session.name
+
+    def query(
+        self,
+        script: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        check: bool = True,
+    ) -> Result:
+        """See `Reader.query`."""
+        return self.session.query(script, env=env, timeout=timeout, check=check)
+
+    def change(self, command: Command, *, check: bool = True) -> Result:
+        """See `Writer.change`."""
+        attempt = self.attempt
+        began = time.monotonic()
+        while True:
+            output = _Output(lambda text: self.events.tell("command_output", text=text))
+            answer = self._exec(command, attempt, output)
+            if answer.word == "torn" and command.again:
+                attempt += 1
+                continue
+            break
+        result = self._result(command, answer, output, time.monotonic() - began)
+        self.events.tell(
+            "command_ended",
+            key=command.key,
+            command=command.script.strip(),
+            exit_code=result.exit_code,
+            seconds=round(result.seconds, 3),
+        )
+        if check and not result.ok:
+            raise CommandFailed(
+                f"{self.stage} on {self.name}: command {command.key!r} "
+                f"failed (exit {result.exit_code})",
+                key=command.key,
+                exit_code_of_command=result.exit_code,
+                output=self.events.scrubber.text(result.output),
+            )
+        return result
+
+    def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
+        """See `Writer.put`."""
+        self._begin_files()
+        part = f"{path}.part-{self.run[-8:]}"
+        digest = hashlib.sha256(content).hexdigest()
+        files = self.session.transport.files()
+        files.write(io.BytesIO(content), part, mode)
+        moved = self.session.query(
+            fill(
+                "sync {0} 2>/dev/null || sync; have=$(sha256sum < {0}); "
+                '[ "${{have%% *}}" = {1} ] && mv -f -- {0} {2} && {{ sync {3} 2>/dev/null || sync; }}',
+                part,
+                digest,
+                path,
+                str(Path(path).parent),
+            ),
+            check=False,
+        )
+        if not moved.ok:
+            raise TransportError(f"{self.name}: {path} cannot be written: {moved.errors.strip()}")
+
+    def upload(self, source: Path, entries: Sequence[Entry], folder: str) -> None:
+        """See `Writer.upload`."""
+        self._begin_files()
+        upload(
+            self.session,
+            source,
+            entries,
+            folder,
+            lambda **keys: self.events.tell("upload_progress", **keys),
+            self.interrupts.check,
+        )
+
+    def stop_running(self) -> None:
+        """Stop the command that runs now, with all its children."""
+        if self.running:
+            stop(self.session, self.run, self.running)
+
+    def _begin_files(self) -> None:
+        """Record that this unit has effects, if no command of it has said so."""
+        if not self._began:
+            record = {**self._names("files", self.attempt), "kind": "began"}
+            self.session.append(f"runs/{self.run}/journal.jsonl", [record])
+            self._began = True
+
+    def _names(self, key: str, attempt: int) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "epoch": self.epoch,
+            "host": self.name,
+            "stage": self.stage,
+            "direction": self.direction,
+            "key": key,
+            "attempt": attempt,
+        }
+
+    def _exec(self, command: Command, attempt: int, output: _Output) -> Answer:
+        """Have the command run, or be told how it ended; follow its output meanwhile."""
+        ident = command_id(self.stage, self.direction, command.key, attempt)
+        record = {**self._names(command.key, attempt), "id": ident, "digest": command.digest}
+        message = sealed(json.dumps(record, separators=(",", ":")) + "\n" + self._payload(command))
+        self.running = ident
+        self._began = True
+        try:
+            while True:
+                try:
+                    answer, _ = self.session.call(
+                        "exec",
+                        self.run,
+                        ident,
+                        str(self.epoch),
+                        stdin=message,
+                        timeout=command.timeout,
+                        on_output=output.take,
+                    )
+                except TimeoutError:
+                    stop(self.session, self.run, ident)
+                    raise CommandTimedOut(
+                        f"{self.stage} on {self.name}: command {command.key!r} took longer than "
+                        f"{command.timeout:g} s and was stopped",
+                        key=command.key,
+                        output=self.events.scrubber.text(output.text),
+                    ) from None
+                if answer.word != "cut":
+                    return answer
+        finally:
+            self.running = ""
+
+    def _payload(self, command: Command) -> str:
+        lay = self.session.layout
+        env = {
+            **self.env,
+            "DEPLOYKIT_RUN": self.run,
+            "DEPLOYKIT_ROOT": lay.root,
+            **command.env,
+        }
+        path = "".join(f"{quote(folder)}:" for folder in self.path)
+        return (
+            self.session.prelude(env)
+            + f"PATH={path}$PATH\nexport PATH\n"
+            + f"cd -- {quote(lay.under(command.cwd))} || exit 72\n"
+            + command.script.strip("\n")
+            + "\n"
+        )
+
+    def _result(self, command: Command, answer: Answer, output: _Output, seconds: float) -> Result:
+        if answer.word == "ended":
+            code = int(answer[1])
+            stopped = answer[2:] == ("stopped",)
+            return Result((code or 143) if stopped else code, output.text, "", seconds)
+        what = f"{self.stage} on {self.name}: command {command.key!r}"
+        reasons = {
+            "torn": "was cut short when the host died; whether it had its effect is unknown",
+            "changed": "ran before with another script; one key names one command",
+            "busy": "cannot start: another command of deploykit still runs there",
+            "fenced": "was refused: another controller has taken over",
+            "never": "could not be started (is the disk full?)",
+            "failed": "could not be started: " + " ".join(answer[1:]),
+        }
+        raise CommandFailed(f"{what} {reasons.get(answer.word, ' '.join(answer))}", key=command.key)
+
+
+def stop(session: Session, run: str, ident: str) -> None:
+    """
+    Stop a command on a host with all its children.
+
+    Raises:
+        TransportError: something of it cannot be stopped.
+    """
+    answer, _ = session.call("stop", run, ident, timeout=STOP_WITHIN + 30)
+    if answer.word != "stopped":
+        raise TransportError(
+            f"{session.name}: a command of run {run} cannot be stopped ({' '.join(answer)})",
+            then="look there at: ps -ef, for processes of another user that it started",
+        )
+
+
+def command_id(stage: str, direction: str, key: str, attempt: int) -> str:
+    """Return the name of a command's files on the host: readable, and one of its own."""
+    text = f"{stage}.{direction}.{key}.{attempt}"
+    if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", text):
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', text)[:60]}-{digest}"
+
+
+class _Output:
+    """Hands on whole lines as they come, and keeps the end of everything."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._kept = bytearray()
+        self._line = b""
+
+    def take(self, piece: bytes) -> None:
+        """Take what the host sent."""
+        self._kept.extend(piece)
+        if len(self._kept) > 2 * KEEP:
+            del self._kept[:-KEEP]
+        *lines, self._line = (self._line + piece).split(b"\n")
+        for line in lines:
+            self._tell(line.decode(errors="replace"))
+
+    @property
+    def text(self) -> str:
+        """Return the last `KEEP` bytes."""
+        return bytes(self._kept[-KEEP:]).decode(errors="replace")

@@ -1,0 +1,104 @@
+"""Going back: the journal backwards, with a barrier a stage, on all hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from deploykit.engine.receipts import stop
+from deploykit.engine.scene import Scene
+from deploykit.engine.schedule import carry_out, is_after_confirmed
+from deploykit.errors import DeploykitError, RollbackFailed
+
+__all__ = ["go_back"]
+
+
+def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
+    """
+    Undo every stage that has begun, newest first; mark the release `bad`.
+
+    A stage that cannot be undone on one host is finished on the others, and nothing earlier is
+    touched after that: the schema must not be taken from under a host that runs the new code.
+
+    Args:
+        scene: of the run that goes back.
+        reason: why, for the journal.
+        rejected: a check, a guardian or a person said no to this content: the next push of it is
+            refused.
+
+    Raises:
+        RollbackFailed: some undo failed; the run is `stuck` until `rollback` succeeds.
+    """
+    scene.interrupts.going_back()
+    history = scene.histories()
+    state = history.state
+    if state != "back":
+        # A run that was stuck starts over: a new attempt lets ended commands run again.
+        scene.write_everywhere("back", reason=reason, rejected=rejected)
+        history = scene.histories()
+    scene.events.tell("rollback_started", reason=reason)
+    for host, ident in history.running():
+        stop(scene.fleet.sessions[host], scene.run.id, ident)
+    attempt = history.attempt()
+    plans = history.plans()
+    done = history.done("undone", attempt)
+    touched = history.touched()
+    for name in reversed(list(scene.stages)):
+        if not is_after_confirmed(scene.stages[name]):
+            left = [host for unit, host in plans if unit == name and (unit, host) in touched - done]
+            _undo_stage(scene, name, left, plans, attempt)
+    was_rejected = rejected or any(record.get("rejected") for _, record in history.all("back"))
+    scene.enter_release("bad", rejected=was_rejected)
+    scene.write_everywhere("rolled_back")
+    scene.events.tell("run_rolled_back")
+
+
+def _undo_stage(
+    scene: Scene,
+    name: str,
+    left: Sequence[str],
+    plans: Mapping[tuple[str, str], Any],
+    attempt: int,
+) -> None:
+    """Undo one stage on the hosts that are *left*, or declare the run stuck."""
+    stage = scene.stages[name]
+    hosts = tuple(host for unit, host in plans if unit == name)
+    undo = partial(_undo_unit, scene, name, hosts, plans, attempt)
+    failures = carry_out(stage, list(reversed(left)), undo, scene.interrupts, on_through=True)
+    if not failures:
+        return
+    for host, error in failures.items():
+        scene.events.tell("undo_failed", stage=name, host=host, error=str(error))
+    lines = "; ".join(f"{host}: {_first_line(error)}" for host, error in failures.items())
+    scene.write_everywhere("stuck", reason=f"undo of {name} failed: {lines}")
+    scene.events.tell("run_stuck", stage=name)
+    earlier = list(scene.stages)[: list(scene.stages).index(name)]
+    raise RollbackFailed(
+        f"the rollback is stuck: {name} cannot be undone on {', '.join(failures)}\n"
+        + "\n".join(f"  {host}: {error}" for host, error in failures.items()),
+        state=f"not undone: {name} there, and before it {', '.join(earlier) or 'nothing'}",
+        then=f"mend what it says, then: deploykit rollback {scene.run.environment}",
+    ) from next(iter(failures.values()))
+
+
+def _undo_unit(
+    scene: Scene,
+    name: str,
+    hosts: tuple[str, ...],
+    plans: Mapping[tuple[str, str], Any],
+    attempt: int,
+    host: str,
+) -> None:
+    began = time.monotonic()
+    acting = scene.acting(name, hosts, "undo", attempt, host)
+    scene.stages[name].undo(acting, plans[name, host])
+    scene.write(host, "undone", stage=name, direction="undo", attempt=attempt)
+    took = round(time.monotonic() - began, 3)
+    scene.events.tell("stage_undone", stage=name, host=host, took=took)
+
+
+def _first_line(error: BaseException) -> str:
+    what = error.what if isinstance(error, DeploykitError) else f"{type(error).__name__}: {error}"
+    return what.splitlines()[0] if what else type(error).__name__

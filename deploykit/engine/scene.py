@@ -1,0 +1,224 @@
+"""Everything one run works with, and the contexts it gives to stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from deploykit import codec
+from deploykit.engine import journal
+from deploykit.engine.events import Events
+from deploykit.engine.fleet import Fleet
+from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.receipts import LookOnly, UnitHost
+from deploykit.engine.session import Session
+from deploykit.release import Ledger
+from deploykit.shell import fill
+from deploykit.stage import Acting, AnyStage, Measure, Pack, Planning, RunInfo
+
+__all__ = ["Scene", "World", "look"]
+
+
+@dataclass(frozen=True)
+class World:
+    """
+    What a host looked like when the run began to plan.
+
+    Args:
+        current: the release that `current` points to; empty if there is none.
+        ledger: its releases.
+        env: the variables of the pipeline's `env_file`.
+    """
+
+    current: str
+    ledger: Ledger
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """
+    A run, its hosts and its stages.
+
+    Args:
+        fleet: the connected hosts.
+        run: the run's fixed names.
+        epoch: issued with the lock.
+        stages: by name, in order; of the pipeline or rebuilt from the journal.
+        packs: what was packed; empty where a run is resumed or undone without its source.
+        worlds: by host.
+        events: bound to run and environment.
+        interrupts: whether somebody asked to stop.
+        acting_now: the hosts that a unit works on at this moment.
+    """
+
+    fleet: Fleet
+    run: RunInfo
+    epoch: int
+    stages: Mapping[str, AnyStage]
+    packs: Mapping[str, Pack]
+    worlds: Mapping[str, World]
+    events: Events
+    interrupts: Interrupts
+    acting_now: dict[str, UnitHost] = field(default_factory=dict)
+
+    def planning(self, host: str, hosts: tuple[str, ...]) -> Planning:
+        """Return what `plan` and `measure` of a stage that works on *hosts* are given on *host*."""
+        session = self.fleet.sessions[host]
+        return Planning(host=LookOnly(session), **self._common(session, hosts))
+
+    def acting(
+        self,
+        stage: str,
+        hosts: tuple[str, ...],
+        direction: Literal["apply", "undo"],
+        attempt: int,
+        host: str,
+    ) -> Acting:
+        """Return what `apply` and `undo` of *stage* are given on *host*."""
+        session = self.fleet.sessions[host]
+        common = self._common(session, hosts)
+        events = self.events.bind(stage=stage, host=host)
+        unit = UnitHost(
+            session,
+            self.run.id,
+            self.epoch,
+            stage,
+            direction,
+            attempt,
+            {**common["env"], **self._names()},
+            common["path"],
+            events,
+            self.interrupts,
+        )
+        self.acting_now[host] = unit
+        return Acting(host=unit, tell=events.tell, sleep=self.interrupts.sleep, **common)
+
+    def write(self, host: str, kind: str, **keys: Any) -> None:
+        """Append one record to the run's journal on *host*."""
+        self.write_all(host, [{"kind": kind, **keys}])
+
+    def write_all(self, host: str, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append *records* to the run's journal on *host*, in one message."""
+        fixed = {"run": self.run.id, "epoch": self.epoch, "host": host}
+        lines = [{**fixed, **self.events.scrubber.any(dict(record))} for record in records]
+        self.fleet.sessions[host].append(f"runs/{self.run.id}/journal.jsonl", lines)
+
+    def write_everywhere(self, kind: str, **keys: Any) -> None:
+        """Append one record to the run's journal on every host, in parallel."""
+        self.fleet.each(lambda session: self.write(session.name, kind, **keys))
+
+    def enter_release(self, state: str, *, rejected: bool = False) -> None:
+        """Write on every host that the run's release is in *state* now."""
+        if not self.run.content:
+            return
+        line = {
+            "id": self.run.release,
+            "content": self.run.content,
+            "state": state,
+            "run": self.run.id,
+            "by": self.run.by,
+            "commit": self.run.commit,
+            "rejected": rejected,
+        }
+        self.fleet.each(lambda session: session.append("releases.jsonl", [line]))
+
+    def histories(self) -> journal.History:
+        """Read the run's journal from every host."""
+        return read_history(self.fleet, self.run.id)
+
+    def measure(
+        self, plans: Mapping[tuple[str, str], Any], *, undone: bool
+    ) -> dict[str, tuple[Measure, ...]]:
+        """Measure every stage that can be, on every host: what is wanted beside what is."""
+        table: dict[str, list[Measure]] = {name: [] for name in self.fleet.sessions}
+        for name, stage in self.stages.items():
+            measure = getattr(stage, "measure", None)
+            if measure is None:
+                continue
+            hosts = tuple(host for unit, host in plans if unit == name)
+            for host in hosts:
+                ctx = self.planning(host, hosts)
+                table[host].extend(measure(ctx, plans[name, host], undone))
+        return {host: tuple(measures) for host, measures in table.items()}
+
+    def _names(self) -> dict[str, str]:
+        return {
+            "DEPLOYKIT_RELEASE": self.run.release,
+            "DEPLOYKIT_ENVIRONMENT": self.run.environment,
+        }
+
+    def _common(self, session: Session, hosts: tuple[str, ...]) -> dict[str, Any]:
+        world = self.worlds[session.name]
+        lay = session.layout
+        release = lay.release(self.run.release)
+        own = tuple(lay.under(folder) for folder in self.fleet.environment.pipeline.path)
+        return {
+            "run": self.run,
+            "layout": lay,
+            "stages": self.stages,
+            "current": world.current,
+            "ledger": world.ledger,
+            "packs": self.packs,
+            "env": world.env,
+            "path": (*own, f"{release}/.venv/bin", f"{release}/venv/bin"),
+            "secret": partial(self.fleet.resolver.secret, host=session),
+            "hosts": hosts,
+        }
+
+
+def look(fleet: Fleet, *, need_env: bool = True) -> dict[str, World]:
+    """
+    Look at every host: what is published, its releases, its env_file. One query a host.
+
+    Raises:
+        SecretMissing: the env_file is not there, and *need_env*.
+    """
+    return fleet.each(lambda session: _look(fleet, session, need_env))
+
+
+def read_history(fleet: Fleet, run: str) -> journal.History:
+    """Read the journal of *run* from every host."""
+    found = fleet.each(lambda session: tuple(session.records(session.layout.journal(run))))
+    return journal.History(run, found)
+
+
+def opening(scene: Scene, action: str, hosts: Iterable[str], **keys: Any) -> dict[str, Any]:
+    """Return the record that opens a run's journal."""
+    stages = [{"name": name, "stage": codec.encode(stage)} for name, stage in scene.stages.items()]
+    return {
+        "kind": "run",
+        "action": action,
+        "environment": scene.run.environment,
+        "app": scene.run.app,
+        "release": scene.run.release,
+        "content": scene.run.content,
+        "commit": scene.run.commit,
+        "by": scene.run.by,
+        "hosts": list(hosts),
+        "stages": stages,
+        **keys,
+    }
+
+
+def _look(fleet: Fleet, session: Session, need_env: bool) -> World:
+    lay = session.layout
+    env_file = fleet.environment.pipeline.env_file
+    found = session.query(
+        fill(
+            "readlink {0} || :\nprintf '\\0'\ncat {1} 2>/dev/null || :\nprintf '\\0'\n",
+            lay.current,
+            lay.ledger,
+        )
+        + (fill("cat {0} 2>/dev/null || :\n", lay.under(env_file)) if env_file else "")
+    )
+    link, ledger, env = (*found.output.split("\0"), "", "")[:3]
+    if env_file and need_env and not env:
+        fleet.resolver.env_file(env_file, session)  # raises the error that says what to type
+    return World(
+        current=link.strip().rstrip("/").rpartition("/")[2],
+        ledger=Ledger.of(journal.parse(ledger)),
+        env=fleet.resolver.learn_env(env) if env else {},
+    )

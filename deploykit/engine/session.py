@@ -1,0 +1,268 @@
+"""One host of the run: queries, runner calls and records, over one connection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from deploykit.command import Result
+from deploykit.engine import journal
+from deploykit.errors import CommandFailed, DeploykitError, LinkLost, TransportError
+from deploykit.host import script as host_script
+from deploykit.layout import Layout
+from deploykit.scrub import Scrubber
+from deploykit.shell import fill, quote
+from deploykit.transport.base import Completed
+from deploykit.transport.retrying import RetryingTransport
+
+__all__ = ["Answer", "Session"]
+
+MARK = b"\x01deploykit"
+# The whole command that a login shell sees, whichever it is; the script comes on standard input, so
+# that nothing of it stands in a process list.
+BOOT = """exec sh -c 'printf "\\001deploykit\\n"; eval "$(cat)" </dev/null'"""
+RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
+
+AS_ROOT = """
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif [ -n "${dk_sudo:-}" ]; then printf '%s\\n' "$dk_sudo" | sudo -S -p '' -- "$@"
+  else sudo -n -- "$@"; fi
+}
+may_root() { # COMMAND...: 0 if as_root may run exactly that, 1 if not, 2 if the password is wrong
+  if [ "$(id -u)" = 0 ]; then return 0; fi
+  if [ -n "${dk_sudo:-}" ]; then
+    printf '%s\\n' "$dk_sudo" | sudo -k -S -p '' -v >/dev/null 2>&1 || return 2
+    printf '%s\\n' "$dk_sudo" | sudo -S -p '' -l -- "$@" >/dev/null 2>&1 || return 1
+  else sudo -n -l -- "$@" >/dev/null 2>&1 || return 1; fi
+}
+"""
+
+
+class Answer(tuple[str, ...]):
+    """The words of a runner's answer; the first says which it is."""
+
+    __slots__ = ()
+
+    @property
+    def word(self) -> str:
+        """Return the first word."""
+        return self[0]
+
+
+class Session:
+    """A connected host, the pipeline's root on it, and our scripts there."""
+
+    def __init__(
+        self,
+        name: str,
+        transport: RetryingTransport,
+        layout: Layout,
+        scrubber: Scrubber,
+        sudo: Callable[[], str] | None = None,
+    ) -> None:
+        self.name = name
+        self.transport = transport
+        self.layout = layout
+        self._scrubber = scrubber
+        self._sudo = sudo
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def query(
+        self,
+        script: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60.0,
+        check: bool = True,
+    ) -> Result:
+        """See `Reader.query`."""
+        began = time.monotonic()
+        text = f"cd -- {quote(self.layout.root)} 2>/dev/null || cd /\n{self.prelude(env)}{script}\n"
+        try:
+            done = self.transport.execute(BOOT, text.encode(), timeout=timeout)
+        except TimeoutError as error:
+            raise LinkLost(f"{self.name} did not answer a query within {timeout:g} s") from error
+        result = Result(
+            done.exit_code,
+            after_mark(done.stdout).decode(errors="replace"),
+            self._scrubber.text(done.stderr.decode(errors="replace")),
+            time.monotonic() - began,
+        )
+        if check and not result.ok:
+            raise CommandFailed(
+                f"a query on {self.name} failed (exit {result.exit_code})",
+                exit_code_of_command=result.exit_code,
+                output=result.errors or self._scrubber.text(result.output),
+            )
+        return result
+
+    def prelude(self, env: Mapping[str, str] | None) -> str:
+        """Return shell lines that export *env* and define `as_root`, for standard input only."""
+        exports = "".join(f"export {name}={quote(value)}\n" for name, value in (env or {}).items())
+        sudo = f"dk_sudo={quote(self._sudo())}\n" if self._sudo else ""
+        return exports + sudo + AS_ROOT
+
+    def read(self, path: str) -> str | None:
+        """Return the text of *path*, or None if it is not there."""
+        result = self.query(fill("[ -e {0} ] || exit 44; cat -- {0}", path), check=False)
+        if result.exit_code == 44:
+            return None
+        if not result.ok:
+            raise CommandFailed(
+                f"{path} on {self.name} cannot be read",
+                exit_code_of_command=result.exit_code,
+                output=result.errors,
+            )
+        return result.output
+
+    def records(self, path: str) -> list[dict[str, Any]]:
+        """Return the records in *path*, skipping torn lines."""
+        return journal.parse(self.read(path) or "")
+
+    # -- changing deploykit's own files --------------------------------------------------------
+
+    def prepare(self) -> None:
+        """
+        Make the root and deploykit's folder on the host, and put the runner there.
+
+        Raises:
+            TransportError: no right to write there, or a tool is missing.
+        """
+        text = host_script("runner.sh")
+        lay = self.layout
+        done = self.query(
+            fill(_PREPARE, root=lay.root, dk=lay.private, runner=self._runner, text=text),
+            check=False,
+        )
+        if done.exit_code in _PREPARE_FAILURES:
+            what, then = _PREPARE_FAILURES[done.exit_code]
+            raise TransportError(
+                f"{self.name}: {what.format(root=lay.root)}",
+                state="nothing was touched",
+                then=then.format(root=lay.root, user="$USER"),
+            )
+        if not done.ok:
+            raise TransportError(
+                f"{self.name}: {lay.private} cannot be prepared: {done.errors.strip()}",
+                state="nothing was touched",
+            )
+
+    def call(
+        self,
+        verb: str,
+        *arguments: str,
+        stdin: bytes = b"",
+        timeout: float | None = RUNNER_CALL,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> tuple[Answer, bytes]:
+        """
+        Ask the runner on the host.
+
+        Returns:
+            Its answer, and what it printed (empty where *on_output* took it).
+
+        Raises:
+            TransportError: it gave no answer.
+        """
+        command = self.runner_command(verb, *arguments)
+        strip = _AfterMark(on_output) if on_output else None
+        done = self.transport.execute(command, stdin, timeout=timeout, on_output=strip)
+        return self._answer(verb, done), after_mark(done.stdout)
+
+    def append(self, file: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """
+        Append *records* to *file*, relative to `.deploykit`, flushed before this returns.
+
+        Raises:
+            TransportError: they could not be written.
+        """
+        lines = "".join(
+            json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+            for record in records
+        )
+        answer, _ = self.call("append", file, stdin=sealed(lines))
+        if answer.word != "appended":
+            raise TransportError(f"{self.name}: {file} cannot be written: {' '.join(answer)}")
+
+    def runner_command(self, verb: str, *arguments: str) -> str:
+        """Return the words by which a login shell starts the runner."""
+        words = ["sh", self._runner, self.layout.root, verb, *arguments]
+        return "exec " + " ".join(quote(word) for word in words)
+
+    @property
+    def _runner(self) -> str:
+        digest = hashlib.sha256(host_script("runner.sh").encode()).hexdigest()[:16]
+        return f"{self.layout.private}/bin/runner-{digest}.sh"
+
+    def _answer(self, verb: str, done: Completed) -> Answer:
+        lines = [line for line in done.stderr.split(b"\n") if line.startswith(MARK)]
+        if lines:
+            words = lines[-1][len(MARK) :].decode(errors="replace").split()
+            if words:
+                return Answer(words)
+        said = self._scrubber.text(done.stderr.decode(errors="replace").strip())
+        raise TransportError(f"{self.name}: the runner did not answer {verb}: {said or 'nothing'}")
+
+
+class _AfterMark:
+    """Passes on what comes after the runner's mark, dropping a login shell's banner."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._head: bytes | None = b""
+
+    def __call__(self, piece: bytes) -> None:
+        if self._head is None:
+            self._take(piece)
+            return
+        self._head += piece
+        at = self._head.find(MARK + b"\n")
+        if at >= 0:
+            rest = self._head[at + len(MARK) + 1 :]
+            self._head = None
+            if rest:
+                self._take(rest)
+
+
+def after_mark(stdout: bytes) -> bytes:
+    """Return what a script of ours printed, without a login shell's banner before it."""
+    _, mark, rest = stdout.partition(MARK + b"\n")
+    return rest if mark else stdout
+
+
+def sealed(text: str) -> bytes:
+    """Return *text* under its sha256, so that the host notices a message that was cut."""
+    body = text.encode()
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+# Exit codes say which step failed; no error text is ever matched.
+_PREPARE = """
+umask 077
+if [ ! -d {root} ]; then
+  mkdir -p -- {root} 2>/dev/null || exit 41
+  chmod 755 -- {root}
+fi
+[ -w {root} ] || exit 42
+for tool in awk flock setsid sha256sum; do command -v $tool >/dev/null || exit 43; done
+mkdir -p -- {dk}/bin {dk}/runs {dk}/manifests || exit 45
+[ -e {runner} ] && exit 0
+printf %s {text} >{runner}.$$ || exit 45
+mv -f -- {runner}.$$ {runner}
+"""
+_PREPARE_FAILURES: dict[int, tuple[str, str]] = {
+    41: ("no right to make {root}", "as root there: install -d -o DEPLOY_USER {root}"),
+    42: ("no right to write in {root}", "as root there: chown DEPLOY_USER {root}"),
+    43: ("awk, flock, setsid or sha256sum is missing", "as root there: apt-get install util-linux"),
+    45: ("{root}/.deploykit cannot be written (disk full?)", "look at: df -h {root}"),
+}
+
+
+def lost(error: DeploykitError) -> bool:
+    """Return whether *error* means that the host's state is unknown."""
+    return isinstance(error, LinkLost)

@@ -1,0 +1,180 @@
+"""Looking at an environment: what is running, which runs there were, which releases there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deploykit.engine import lock
+from deploykit.engine.events import Events, Listener
+from deploykit.engine.fleet import Fleet, reached
+from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.journal import History, Record, parse
+from deploykit.engine.outcome import HostStatus, RunSummary, StatusResult
+from deploykit.engine.scene import Scene, look
+from deploykit.engine.sealing import open_until
+from deploykit.engine.session import Session
+from deploykit.environment import Environment
+from deploykit.shell import fill
+from deploykit.stage import Measure, RunInfo
+
+__all__ = ["all_runs", "history", "releases", "runs", "status"]
+
+
+def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> StatusResult:
+    """Measure *environment*: what is wanted by its last finished run beside what is."""
+    events = Events(listeners).bind(environment=environment.name)
+    with reached(environment, events) as fleet:
+        found = all_runs(fleet)
+        unfinished = next((run.run for run in found if run.unfinished), "")
+        live = live_run(found)
+        worlds = look(fleet, need_env=False)
+        table = _measured(fleet, live, events) if live else {}
+        holders = fleet.each(lock.holder)
+        owner = next((held.owner for held in holders.values() if held), None)
+        undoable = [run for run in found if _is_done_deploy(run)]
+        until = open_until(undoable[0]) if undoable else None
+        return StatusResult(
+            environment=environment.name,
+            hosts=tuple(
+                HostStatus(
+                    host=name,
+                    release=world.current,
+                    state=line.state if (line := world.ledger.find(world.current)) else "",
+                    measures=table.get(name, ()),
+                    ledger=world.ledger,
+                )
+                for name, world in worlds.items()
+            ),
+            lock=owner,
+            unfinished_run=unfinished,
+            rung=_rung(undoable[0]) if undoable else None,
+            until=until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else "",
+            leftovers=_leftovers(fleet, found),
+        )
+
+
+def releases(environment: Environment) -> tuple[HostStatus, ...]:
+    """Return the releases of every host, in the order in which they were begun."""
+    with reached(environment, Events().bind(environment=environment.name)) as fleet:
+        worlds = look(fleet, need_env=False)
+    return tuple(
+        HostStatus(
+            host=name,
+            release=world.current,
+            state=line.state if (line := world.ledger.find(world.current)) else "",
+            measures=(),
+            ledger=world.ledger,
+        )
+        for name, world in worlds.items()
+    )
+
+
+def runs(environment: Environment) -> tuple[RunSummary, ...]:
+    """Return all runs that wrote a journal, newest first."""
+    with reached(environment, Events().bind(environment=environment.name)) as fleet:
+        return tuple(_summary(run) for run in all_runs(fleet))
+
+
+def history(environment: Environment, run: str) -> tuple[Record, ...]:
+    """
+    Return the records of *run* from every host, in their order there.
+
+    Args:
+        environment: bound to its name.
+        run: its id, or the beginning of it.
+    """
+    with reached(environment, Events().bind(environment=environment.name)) as fleet:
+        for found in all_runs(fleet):
+            if found.run.startswith(run):
+                return tuple(record for records in found.records.values() for record in records)
+    return ()
+
+
+def all_runs(fleet: Fleet) -> list[History]:
+    """Return every run that wrote a journal on some host, newest first. One query a host."""
+    by_run: dict[str, dict[str, tuple[Record, ...]]] = {}
+    for host, records in fleet.each(_journals).items():
+        for run, own in records.items():
+            by_run.setdefault(run, {})[host] = tuple(own)
+    found = [History(run, by_host) for run, by_host in by_run.items()]
+    return sorted((run for run in found if run.opening is not None), key=_epoch, reverse=True)
+
+
+def live_run(found: Sequence[History]) -> History | None:
+    """Return the run whose release should be live: the newest that is confirmed."""
+    return next((run for run in found if _is_done_deploy(run)), None)
+
+
+def _is_done_deploy(run: History) -> bool:
+    opening = run.opening or {}
+    return opening.get("action") == "deploy" and run.state in ("confirmed", "sealed")
+
+
+def _epoch(run: History) -> int:
+    """Order runs by the epoch that the hosts issued: clocks and ids say nothing."""
+    return int((run.opening or {}).get("epoch", 0))
+
+
+def _journals(session: Session) -> dict[str, list[Record]]:
+    """Read all journals of a host at once, each record under its run."""
+    script = "cd {}/runs 2>/dev/null || exit 0\ncat -- */journal.jsonl 2>/dev/null || :\n"
+    records = parse(session.query(fill(script, session.layout.private), timeout=120).output)
+    by_run: dict[str, list[Record]] = {}
+    for record in records:
+        by_run.setdefault(str(record.get("run", "")), []).append(record)
+    by_run.pop("", None)
+    return by_run
+
+
+def _measured(fleet: Fleet, run: History, events: Events) -> dict[str, tuple[Measure, ...]]:
+    """Measure what *run* meant to leave, with its stages as its journal tells them."""
+    first = run.opening or {}
+    info = RunInfo(
+        id=run.run,
+        environment=first["environment"],
+        app=first["app"],
+        release=first["release"],
+        content=first["content"],
+    )
+    scene = Scene(
+        fleet=fleet,
+        run=info,
+        epoch=0,
+        stages=run.stages(),
+        packs={},
+        worlds=look(fleet, need_env=False),
+        events=events,
+        interrupts=Interrupts(),
+    )
+    plans = {unit: plan for unit, plan in run.plans().items() if unit[1] in fleet.sessions}
+    return scene.measure(plans, undone=False)
+
+
+def _summary(run: History) -> RunSummary:
+    first = run.opening or {}
+    reasons = [str(record.get("reason", "")) for _, record in run.all("back")]
+    return RunSummary(
+        run=run.run,
+        action=str(first.get("action", "")),
+        state=run.state,
+        release=str(first.get("release", "")),
+        by=str(first.get("by", "")),
+        at=str(first.get("at", "")),
+        reason=reasons[0] if reasons else "",
+    )
+
+
+def _rung(run: History) -> int:
+    rungs = [int(getattr(plan, "rung", 1)) for plan in run.plans().values()]
+    return max(rungs, default=1)
+
+
+def _leftovers(fleet: Fleet, found: Sequence[History]) -> tuple[str, ...]:
+    """Return half-made releases that no unfinished run accounts for."""
+    if any(run.unfinished for run in found):
+        return ()
+    script = r"cd {} 2>/dev/null || exit 0; ls -A | grep '^\.' || :"
+    listed = fleet.each(lambda s: s.query(fill(script, s.layout.releases)).output.split("\n"))
+    return tuple(
+        f"{host}: releases/{name}" for host, names in listed.items() for name in names if name
+    )
