@@ -1,0 +1,223 @@
+"""Bringing a release to the hosts: complete under its final name, or not there at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from posixpath import normpath
+
+from deploykit.command import Command
+from deploykit.errors import ConfigurationError, TransferFailed
+from deploykit.shell import fill, quote
+from deploykit.source import read_tree
+from deploykit.stage import Acting, Pack, Packing, Planning
+
+__all__ = ["Transfer", "TransferPlan"]
+
+LARGEST = 5  # files that `plan` names
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """
+    What is sent, and which shared paths are linked into it.
+
+    Args:
+        release: its id.
+        content: the manifest's sha256.
+        files: how many.
+        size: bytes of all files.
+        largest: the largest files, for the reader.
+        shared: shared paths, relative.
+        made: shared folders that are not there yet.
+    """
+
+    release: str
+    content: str
+    files: int
+    size: int
+    largest: tuple[str, ...]
+    shared: tuple[str, ...]
+    made: tuple[str, ...]
+
+    def describe(self) -> tuple[str, ...]:
+        """Return the lines that `deploykit plan` prints."""
+        lines = [f"{self.files} files, {readable(self.size)}, into releases/{self.release}"]
+        lines += [f"largest: {name}" for name in self.largest]
+        lines += [f"shared: {path} -> shared/{path}" for path in self.shared]
+        lines += [f"make: shared/{path}" for path in self.made]
+        return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """
+    Send a folder to each host as a new release, over SFTP.
+
+    Args:
+        source: the folder, relative to the project root.
+        exclude: patterns in gitignore syntax, beside the defaults and `.deployignore`.
+        shared: paths that outlive releases, linked into each: `"media/"` is a folder, made when
+            absent; `".env"` is a file that must be there.
+        on: the role of the hosts; all by default.
+        name: unique in the pipeline.
+    """
+
+    source: str = "."
+    exclude: Sequence[str] = ()
+    shared: Sequence[str] = ()
+    on: str | None = None
+    name: str = "transfer"
+
+    makes_release = True
+
+    def __post_init__(self) -> None:
+        for field in ("exclude", "shared"):
+            value = getattr(self, field)
+            if isinstance(value, str):
+                raise ConfigurationError(f"Transfer({field}={value!r}): a list, even of one")
+            object.__setattr__(self, field, tuple(value))
+        for path in self.shared:
+            if not path.strip("/") or path.startswith("/") or ".." in path.split("/"):
+                raise ConfigurationError(f"Transfer(shared=[{path!r}]): a path inside the release")
+
+    def pack(self, ctx: Packing) -> Pack:
+        """Read the source and hash it."""
+        source = (ctx.project / self.source).resolve()
+        manifest = read_tree(source, self.exclude)
+        paths = {entry.path for entry in manifest.entries}
+        for shared in self.shared:
+            if normpath(shared) in paths:
+                raise ConfigurationError(
+                    f"{shared!r} is both in the source {str(source)!r} and a shared path",
+                    state="nothing was touched",
+                    then="exclude it from the source, or take it out of shared=",
+                )
+        return Pack(source, manifest)
+
+    def plan(self, ctx: Planning) -> TransferPlan:
+        """See `Stage`."""
+        manifest = ctx.packs[self.name].manifest
+        missing = self._missing(ctx)
+        files = [path for path in missing if not path.endswith("/")]
+        if files:
+            raise ConfigurationError(
+                f"{ctx.host.name}: the shared file {files[0]!r} is not there",
+                state="nothing was touched",
+                then=f"send it: deploykit shared put {ctx.run.environment} {files[0]}",
+            )
+        _check_space(ctx, manifest.size)
+        largest = sorted(manifest.files, key=lambda entry: -entry.size)[:LARGEST]
+        return TransferPlan(
+            release=ctx.run.release,
+            content=manifest.content,
+            files=len(manifest.files),
+            size=manifest.size,
+            largest=tuple(f"{entry.path} ({readable(entry.size)})" for entry in largest),
+            shared=tuple(self.shared),
+            made=tuple(path for path in missing if path.endswith("/")),
+        )
+
+    def apply(self, ctx: Acting, plan: TransferPlan) -> None:
+        """See `Stage`."""
+        part = _part(ctx, plan)
+        ctx.host.change(Command("begin", _begin_script(ctx, plan, part), again=True))
+        if not self._is_whole(ctx, plan):
+            pack = ctx.packs.get(self.name)
+            if pack is None or pack.manifest.content != plan.content:
+                raise TransferFailed(
+                    f"release {plan.release} is not complete on {ctx.host.name}, "
+                    "and its contents are not here"
+                )
+            ctx.host.upload(pack.source, pack.manifest.entries, part)
+            ctx.host.put(pack.manifest.to_json().encode(), ctx.layout.manifest(plan.release))
+        ctx.host.change(Command("finish", _finish_script(ctx, plan, part), again=True))
+
+    def undo(self, ctx: Acting, plan: TransferPlan) -> None:
+        """Remove what is half there; a whole release stays, marked `bad`."""
+        part = _part(ctx, plan)
+        lines = [fill("chmod -R u+w -- {0} 2>/dev/null || :\nrm -rf -- {0}", part)]
+        lines += [
+            fill("rmdir -- {} 2>/dev/null || :", f"{ctx.layout.shared}/{path}")
+            for path in plan.made
+        ]
+        ctx.host.change(Command("remove", "\n".join(lines), again=True))
+
+    def _missing(self, ctx: Planning) -> tuple[str, ...]:
+        """Return the shared paths that are not on the host."""
+        if not self.shared:
+            return ()
+        tests = "\n".join(
+            fill("[ -e {} ] || echo {}", f"{ctx.layout.shared}/{path}", index)
+            for index, path in enumerate(self.shared)
+        )
+        found = ctx.host.query(tests).output.split()
+        return tuple(self.shared[int(index)] for index in found)
+
+    def _is_whole(self, ctx: Acting, plan: TransferPlan) -> bool:
+        return ctx.host.query(fill("[ -d {} ]", ctx.layout.release(plan.release)), check=False).ok
+
+
+def readable(size: float) -> str:
+    """Return *size*, in bytes, as people read it: `1.4 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _part(ctx: Planning, plan: TransferPlan) -> str:
+    """Return the folder in which the release grows; never one that counts."""
+    return f"{ctx.layout.releases}/.{plan.release}.part"
+
+
+def _begin_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
+    lay = ctx.layout
+    lines = [
+        fill(
+            "mkdir -p -- {0}\n[ -d {1} ] || mkdir -p -- {2}",
+            lay.releases,
+            lay.release(plan.release),
+            part,
+        ),
+        fill("[ -d {0} ] || {{ mkdir -p -- {0}; chmod 2770 {0}; }}", lay.shared),
+    ]
+    for path in plan.made:
+        steps = path.rstrip("/").split("/")
+        for depth in range(1, len(steps) + 1):
+            folder = "/".join([lay.shared, *steps[:depth]])
+            lines.append(fill("[ -d {0} ] || {{ mkdir -- {0}; chmod 2770 {0}; }}", folder))
+    return "\n".join(lines)
+
+
+def _finish_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
+    """Link the shared paths in, flush, and give the release its name: one rename."""
+    final = ctx.layout.release(plan.release)
+    lines = [fill("if [ -d {} ]; then exit 0; fi", final), f"cd -- {quote(part)}"]
+    for path in plan.shared:
+        name = path.rstrip("/")
+        up = "../" * (2 + name.count("/"))
+        parent = name.rpartition("/")[0]
+        if parent:
+            lines.append(fill("mkdir -p -- {}", parent))
+        lines.append(fill("ln -sfn -- {} {}", f"{up}shared/{name}", f"./{name}"))
+    lines += ["cd ..", "sync", fill("mv -- {} {}", part, final), "sync ."]
+    return "\n".join(lines)
+
+
+def _check_space(ctx: Planning, size: int) -> None:
+    """
+    Refuse what cannot fit.
+
+    Raises:
+        ConfigurationError: the host's disk has less room than the release needs.
+    """
+    free = ctx.host.query("df -Pk . | awk 'NR == 2 { print $4 }'").output.strip()
+    if free.isdigit() and int(free) * 1024 < size:
+        raise ConfigurationError(
+            f"{ctx.host.name}: the release needs {readable(size)}, "
+            f"and {ctx.layout.root} has {readable(int(free) * 1024)} left",
+            state="nothing was touched",
+            then=f"make room there; old releases: deploykit releases {ctx.run.environment}",
+        )
