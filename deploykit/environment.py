@@ -100,9 +100,10 @@ class Environment:
             return self
         modules = [sys.modules["__main__"], *list(sys.modules.values())]
         for module in modules:
-            for name, value in list(getattr(module, "__dict__", {}).items()):
+            held: dict[str, object] = getattr(module, "__dict__", {})
+            for name, value in list(held.items()):
                 if value is self and not name.startswith("_"):
-                    file = Path(getattr(module, "__file__", None) or "deploy.py").resolve()
+                    file = Path(str(held.get("__file__") or "deploy.py")).resolve()
                     return replace(self, name=self.name or name, project=project_root(file))
         if not self.name:
             raise ConfigurationError("this Environment is held by no variable; give it name=")

@@ -38,6 +38,7 @@ __all__ = [
     "resume",
     "rollback",
     "run",
+    "run_info",
     "runs",
     "status",
 ]
@@ -71,7 +72,7 @@ def run(
         packed = pack(project, environment.pipeline.stages, events)
         interrupts.check()
         fleet = stack.enter_context(reached(environment, events, without))
-        info = _info(environment, packed)
+        info = run_info(environment, packed)
         events = events.bind(run=info.id, release=info.release)
         epoch = stack.enter_context(_locked(fleet, info.id, "run", lock_wait, events))
         scene = Scene(
@@ -182,7 +183,7 @@ def plan(
         source = stack.enter_context(copied(project)) if build and builds else project
         packed = pack(source, stages, events, build=build)
         fleet = stack.enter_context(reached(environment, events))
-        info = _info(environment, packed)
+        info = run_info(environment, packed)
         scene = Scene(
             fleet=fleet,
             run=info,
@@ -287,7 +288,7 @@ def _events(environment: Environment, listeners: Sequence[Listener]) -> Events:
     return Events(listeners).bind(environment=environment.name)
 
 
-def _info(environment: Environment, packed: Packed) -> RunInfo:
+def run_info(environment: Environment, packed: Packed) -> RunInfo:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     ident = f"{stamp}-{token_hex(4)}"
     return RunInfo(

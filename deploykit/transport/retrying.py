@@ -10,7 +10,8 @@ from tenacity import (
     retry_if_exception,
     retry_if_exception_type,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from deploykit.errors import ConnectFailed, LinkLost
@@ -19,7 +20,7 @@ from deploykit.transport.base import Completed, Files, Held, Transport
 __all__ = ["RetryingTransport"]
 
 ATTEMPTS = 4
-WAIT = wait_exponential_jitter(initial=0.3, max=5.0, jitter=0.3)
+WAIT = wait_exponential(multiplier=0.3, max=5.0) + wait_random(0.0, 0.3)
 
 
 class RetryingTransport:
