@@ -30,8 +30,6 @@ PlanWrote(RuntimeError)         programmer's mistake: a plan tried to change a h
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 __all__ = [
     "AuthenticationFailed",
     "BackupUnusable",
@@ -56,6 +54,7 @@ __all__ = [
     "TransportError",
     "UnknownEnvironment",
     "UnknownRole",
+    "unexpected",
 ]
 
 
@@ -69,7 +68,7 @@ class DeploykitError(Exception):
         then: the next command to type, one line; empty where there is none.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
     def __init__(self, what: str, *, state: str = "", then: str = "") -> None:
         super().__init__(what)
@@ -210,6 +209,13 @@ class JournalError(DeploykitError):
     """A journal cannot be read, or names a stage that cannot be imported here."""
 
     exit_code = 5
+
+
+def unexpected(error: BaseException) -> DeploykitError:
+    """Return *error*, which is none of ours, as one of ours, with the traceback behind it."""
+    wrapped = DeploykitError(f"unexpected {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 class PlanWrote(RuntimeError):

@@ -8,8 +8,8 @@ class TestMyStage(StageContract):
         return Bench(environment, "my-stage", snapshot=lambda: what_the_world_looks_like())
 ```
 
-Every test carries out the stages before yours, then yours, on the environment's real hosts, and puts
-everything back. See `deploykit.stage` for the clauses.
+Every test carries out the stages before yours, then yours, on the environment's real hosts, and
+puts everything back. See `deploykit.stage` for the clauses.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Trial:
             self.stage.undo(acting, self.plans[self.bench.stage, host])
 
     def _counting(self, acting: Acting, left: list[int | None]) -> Acting:
-        assert isinstance(acting.host, UnitHost)  # noqa: S101  # Scene makes no other
+        assert isinstance(acting.host, UnitHost)  # a scene makes no other
         return replace(acting, host=_Counting(acting.host, self, left))
 
 

@@ -24,7 +24,13 @@ from deploykit.engine.scene import Scene, look, read_history
 from deploykit.engine.status import history, releases, runs, status
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
-from deploykit.errors import DeploykitError, JournalError, LockHeld
+from deploykit.errors import (
+    ConfigurationError,
+    DeploykitError,
+    JournalError,
+    LockHeld,
+    unexpected,
+)
 from deploykit.stage import AnyStage, Pack, RunInfo
 
 __all__ = [
@@ -68,8 +74,9 @@ def run(
     began = time.monotonic()
     events = _events(environment, listeners)
     project = environment.project or Path.cwd()
-    with Interrupts() as interrupts, ExitStack() as stack:
-        packed = pack(project, environment.pipeline.stages, events)
+    with Interrupts(environment.name) as interrupts, ExitStack() as stack:
+        with _nothing_touched():
+            packed = pack(project, environment.pipeline.stages, events)
         interrupts.check()
         fleet = stack.enter_context(reached(environment, events, without))
         info = run_info(environment, packed)
@@ -85,8 +92,9 @@ def run(
             events=events,
             interrupts=interrupts,
         )
-        guards.content(scene, project, again=again)
-        plans = plan_all(scene)
+        with _nothing_touched():
+            guards.content(scene, project, again=again)
+            plans = plan_all(scene)
         events.tell("run_started", by=info.by, hosts=list(fleet.sessions))
         write_ahead(scene, plans)
         return _carry_on(scene, began)
@@ -111,7 +119,10 @@ def resume(
     """
     began = time.monotonic()
     events = _events(environment, listeners)
-    with Interrupts() as interrupts, reached(environment, events) as fleet:
+    with (
+        Interrupts(environment.name) as interrupts,
+        reached(environment, events) as fleet,
+    ):
         unfinished = _unfinished(fleet, takeover=takeover)
         if unfinished is None:
             return None
@@ -149,7 +160,10 @@ def rollback(
     """
     began = time.monotonic()
     events = _events(environment, listeners)
-    with Interrupts() as interrupts, reached(environment, events) as fleet:
+    with (
+        Interrupts(environment.name) as interrupts,
+        reached(environment, events) as fleet,
+    ):
         unfinished = _unfinished(fleet, takeover=takeover)
         if unfinished is not None and unfinished.opening is None:
             lock.release(fleet, unfinished.run)  # it touched nothing
@@ -267,8 +281,9 @@ def _carry_on(scene: Scene, began: float) -> RunResult:
     try:
         forward(scene, plans, found.done("applied"))
         table = confirm(scene, plans)
-    except DeploykitError as error:
-        return _back(scene, error, rejects(scene, error), began)
+    except Exception as error:  # noqa: BLE001  # a mistake of ours or of a stage turns back too
+        known = error if isinstance(error, DeploykitError) else unexpected(error)
+        return _back(scene, known, rejects(scene, known), began)
     warnings = finish(scene, plans)
     return ended_forward(scene, table, warnings, began)
 
@@ -279,9 +294,21 @@ def _back(
     failed: DeploykitError | None = None
     try:
         go_back(scene, error.what, rejected=rejected)
-    except DeploykitError as undoing:
-        failed = undoing
+    except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
+        failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)
     return ended_back(scene, error, failed, began, asked=asked)
+
+
+@contextmanager
+def _nothing_touched() -> Iterator[None]:
+    """Say of an ordinary failure that nothing was touched yet: exit code 2, not 1."""
+    try:
+        yield
+    except DeploykitError as error:
+        if error.exit_code == DeploykitError.exit_code:
+            error.exit_code = ConfigurationError.exit_code
+        error.state = error.state or "nothing was touched"
+        raise
 
 
 def _events(environment: Environment, listeners: Sequence[Listener]) -> Events:

@@ -43,8 +43,8 @@ class Events:
         """Return the same stream with *keys* on each of its events."""
         bound = object.__new__(Events)
         bound.scrubber = self.scrubber
-        bound._fanout = self._fanout  # noqa: SLF001  # the same class
-        bound._log = self._log.bind(**keys)  # noqa: SLF001  # the same class
+        bound._fanout = self._fanout
+        bound._log = self._log.bind(**keys)
         return bound
 
     def listen(self, listener: Listener) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -22,9 +24,13 @@ class Interrupts:
     Notes the signals that ask a run to stop, while it is entered as a context.
 
     Outside the main thread no handler can be set, and nothing is noted.
+
+    Args:
+        environment: named in what is said when a second signal ends the process at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: str = "ENV") -> None:
+        self._environment = environment
         self._asked = threading.Event()
         self._going_back = False
         self._old: dict[int, Any] = {}
@@ -71,10 +77,22 @@ class Interrupts:
         self.signal = self.signal or signal.Signals(number).name
         self._asked.set()
         if not first:
-            raise RollbackFailed(
-                f"left at once after a second signal ({signal.Signals(number).name})",
-                state="the hosts are as the journal says: neither as before nor finished",
-            )
+            self._leave(signal.Signals(number).name)
+
+    def _leave(self, name: str) -> None:
+        """
+        End the process now, as the second signal asks: no clean-up, no waiting for threads.
+
+        Nothing is lost by that: the journal on the hosts tells a resume or rollback what to do.
+        """
+        sys.stderr.write(
+            f"\nleft at once after a second signal ({name})\n"
+            "  the hosts are neither as before nor finished, and stay locked\n"
+            f"  finish it: deploykit resume {self._environment}  "
+            f"or undo it: deploykit rollback {self._environment}\n"
+        )
+        sys.stderr.flush()
+        os._exit(RollbackFailed.exit_code)
 
 
 Check = Callable[[], None]

@@ -13,8 +13,8 @@ from deploykit.stage import Measure
 __all__ = [
     "HostStatus",
     "LockOwner",
-    "PlannedStage",
     "PlanResult",
+    "PlannedStage",
     "RunResult",
     "RunSummary",
     "StatusResult",
