@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 from deploykit.engine.journal import State
 from deploykit.engine.outcome import RunResult
 from deploykit.engine.scene import Scene
 from deploykit.errors import DeploykitError, Interrupted, Refused
+from deploykit.notify import notify
 from deploykit.stage import Measure
 
 __all__ = ["ended_back", "ended_forward"]
@@ -43,6 +46,19 @@ def ended_back(
         began: `time.monotonic` of the beginning.
         asked: a person asked for the rollback: it is a success when it succeeds.
     """
+    result = _measured_back(scene, error, failed, began, asked=asked)
+    return replace(result, warnings=_tell_people(scene, result, error))
+
+
+def _measured_back(
+    scene: Scene,
+    error: DeploykitError,
+    failed: DeploykitError | None,
+    began: float,
+    *,
+    asked: bool,
+) -> RunResult:
+    """Measure what the hosts are like now, and let the exit code come from that."""
     found = scene.histories()
     try:
         table = scene.measure(found.plans(), undone=True)
@@ -57,6 +73,29 @@ def ended_back(
     if not asked:
         error.state = error.state or "everything is undone; the hosts are as before"
     return _result(scene, found.state, code, None if asked else error, table, began)
+
+
+def _tell_people(scene: Scene, result: RunResult, why: DeploykitError) -> tuple[str, ...]:
+    """Notify those whom the environment names; return what could not be told."""
+    news = {
+        "event": f"run_{result.state}",
+        "text": f"{scene.run.app} {result.environment}: run {result.run} is {result.state}: "
+        f"{why.what}",
+        "environment": result.environment,
+        "run": result.run,
+        "release": result.release,
+        "state": result.state,
+        "exit_code": result.exit_code,
+        "error": str(result.error or why),
+    }
+    fleet = scene.fleet
+    first = next(iter(fleet.sessions.values()))
+    return notify(
+        fleet.environment.notify,
+        scene.events.scrubber.any(news),
+        partial(fleet.resolver.secret, host=first),
+        scene.events.tell,
+    )
 
 
 def _code(error: DeploykitError) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import posixpath
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,13 @@ from deploykit.transport.sftp import upload
 __all__ = ["LookOnly", "UnitHost"]
 
 KEEP = 1 << 20  # bytes of a command's output that its Result carries
+# A file gets its name only once it is whole and on the disk.
+_SETTLE = """
+flush() {{ sync "$1" 2>/dev/null || sync; }}
+flush {part}
+have=$(sha256sum <{part})
+[ "${{have%% *}}" = {digest} ] && mv -f -- {part} {path} && flush {folder}
+"""
 STOP_WITHIN = 20.0  # seconds that the runner may need to stop a command: TERM, 10 s, KILL
 
 
@@ -139,14 +147,7 @@ class UnitHost:
         files = self.session.transport.files()
         files.write(io.BytesIO(content), part, mode)
         moved = self.session.query(
-            fill(
-                "sync {0} 2>/dev/null || sync; have=$(sha256sum < {0}); "
-                '[ "${{have%% *}}" = {1} ] && mv -f -- {0} {2} && {{ sync {3} 2>/dev/null || sync; }}',
-                part,
-                digest,
-                path,
-                str(Path(path).parent),
-            ),
+            fill(_SETTLE, part=part, digest=digest, path=path, folder=posixpath.dirname(path)),
             check=False,
         )
         if not moved.ok:
