@@ -90,18 +90,28 @@ def release(fleet: Fleet, run: str) -> None:
 
 def holder(session: Session) -> Holder | None:
     """Return who holds the lock on a host, or None; also where deploykit never was."""
-    probe = session.query(fill("[ -e {}/lock/run ]", session.layout.private), check=False)
-    if not probe.ok:
+    found = session.query(fill(_HOLDER, session.layout.private)).output
+    if not found:
         return None
-    answer, owner = session.call("owner")
-    if answer.word == "free":
-        return None
-    known = json.loads(owner or b"{}")
+    run, owner, idle, here = found.split("\0")[:4]
+    known = json.loads(owner or "{}")
     return Holder(
-        LockOwner(answer[0], known.get("by", ""), known.get("reason", ""), known.get("at", "")),
-        float(answer[1]),
-        answer[2] == "connected",
+        LockOwner(run, known.get("by", ""), known.get("reason", ""), known.get("at", "")),
+        float(idle),
+        here == "connected",
     )
+
+
+# A query, not a call of the runner: looking must change nothing, and the runner on the host may be
+# that of another version.
+_HOLDER = """
+cd -- {}/lock 2>/dev/null || exit 0
+run=$(cat run) || exit 0
+beat=$(stat -c %Y heartbeat) || beat=0
+here=gone
+if [ -e alive ] && ! flock -s -n alive true; then here=connected; fi
+printf '%s\\0%s\\0%s\\0%s\\0' "$run" "$(cat owner.json)" "$(($(date +%s) - beat))" "$here"
+"""
 
 
 @contextmanager

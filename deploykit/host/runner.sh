@@ -132,16 +132,6 @@ hold) # RUN: stand for the controller: a line on stdin is its heartbeat, the end
   refuse ended
   ;;
 
-owner) # print the lock's owner; answer free | RUN, seconds since its heartbeat, connected or gone
-  run=$(lock_run)
-  [ -n "$run" ] || refuse free
-  cat "$dk/lock/owner.json"
-  beat=$(stat -c %Y "$dk/lock/heartbeat" 2>/dev/null || echo 0)
-  here=gone
-  if [ -e "$dk/lock/alive" ] && ! flock -s -n "$dk/lock/alive" true; then here=connected; fi
-  refuse "$run" "$(($(date +%s) - beat))" "$here"
-  ;;
-
 unlock) # RUN: free the lock if RUN holds it
   run=$1
   mutex
