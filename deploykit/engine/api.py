@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -20,7 +19,7 @@ from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunRes
 from deploykit.engine.pack import Packed, copied, pack
 from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
-from deploykit.engine.scene import Scene, look, read_history
+from deploykit.engine.scene import Scene, look, of_run, read_history
 from deploykit.engine.status import history, releases, runs, status
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
@@ -75,10 +74,9 @@ def run(
     events = _events(environment, listeners)
     project = environment.project or Path.cwd()
     with Interrupts(environment.name) as interrupts, ExitStack() as stack:
-        with _nothing_touched():
+        with _nothing_touched(), interrupts.at_once():
             packed = pack(project, environment.pipeline.stages, events)
-        interrupts.check()
-        fleet = stack.enter_context(reached(environment, events, without))
+            fleet = stack.enter_context(reached(environment, events, without))
         info = run_info(environment, packed)
         events = events.bind(run=info.id, release=info.release)
         epoch = stack.enter_context(_locked(fleet, info.id, "run", lock_wait, events))
@@ -96,12 +94,19 @@ def run(
             guards.content(scene, project, again=again)
             plans = plan_all(scene)
         events.tell("run_started", by=info.by, hosts=list(fleet.sessions))
-        write_ahead(scene, plans)
+        try:
+            write_ahead(scene, plans)
+        except DeploykitError as error:
+            return _back(scene, error, False, began)
         return _carry_on(scene, began)
 
 
 def resume(
-    environment: Environment, *, takeover: bool = False, listeners: Sequence[Listener] = ()
+    environment: Environment,
+    *,
+    takeover: bool = False,
+    without: Iterable[str] = (),
+    listeners: Sequence[Listener] = (),
 ) -> RunResult | None:
     """
     Finish the unfinished run of *environment*, in the direction it has, from the journal alone.
@@ -109,6 +114,7 @@ def resume(
     Args:
         environment: bound to its name; only its hosts are used.
         takeover: do so even though its controller seems to be at work.
+        without: labels of hosts that the run left out, and that cannot be reached now.
         listeners: told of every event.
 
     Returns:
@@ -121,7 +127,7 @@ def resume(
     events = _events(environment, listeners)
     with (
         Interrupts(environment.name) as interrupts,
-        reached(environment, events) as fleet,
+        reached(environment, events, without) as fleet,
     ):
         unfinished = _unfinished(fleet, takeover=takeover)
         if unfinished is None:
@@ -131,8 +137,9 @@ def resume(
             return None
         if unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
-        with _taken_over(fleet, unfinished, "resume", events) as epoch:
-            scene = _rebuilt(fleet, unfinished, epoch, events, interrupts)
+        own = of_run(fleet, unfinished)
+        with _taken_over(own, unfinished, "resume", events) as epoch:
+            scene = _rebuilt(own, unfinished, epoch, events, interrupts)
             return _carry_on(scene, began)
 
 
@@ -142,6 +149,7 @@ def rollback(
     *,
     accept_loss: bool = False,
     takeover: bool = False,
+    without: Iterable[str] = (),
     listeners: Sequence[Listener] = (),
 ) -> RunResult:
     """
@@ -152,6 +160,7 @@ def rollback(
         release: the release to go back to; the one before the live one by default.
         accept_loss: go on although a sealed schema stands between.
         takeover: do so even though the unfinished run's controller seems to be at work.
+        without: labels of hosts that the run left out, and that cannot be reached now.
         listeners: told of every event.
 
     Raises:
@@ -162,19 +171,20 @@ def rollback(
     events = _events(environment, listeners)
     with (
         Interrupts(environment.name) as interrupts,
-        reached(environment, events) as fleet,
+        reached(environment, events, without) as fleet,
     ):
         unfinished = _unfinished(fleet, takeover=takeover)
-        if unfinished is not None and unfinished.opening is None:
-            lock.release(fleet, unfinished.run)  # it touched nothing
+        if unfinished is not None and unfinished.state in ("empty", "confirmed", "sealed"):
+            lock.release(fleet, unfinished.run)  # it touched nothing, or is finished
             unfinished = None
         if unfinished is None:
             chosen = guards.undoable(fleet, release, accept_loss=accept_loss)
             return undo_runs(fleet, chosen, events, interrupts, began)
         if unfinished.opening is not None and unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
-        with _taken_over(fleet, unfinished, "rollback", events) as epoch:
-            scene = _rebuilt(fleet, unfinished, epoch, events, interrupts)
+        own = of_run(fleet, unfinished)
+        with _taken_over(own, unfinished, "rollback", events) as epoch:
+            scene = _rebuilt(own, unfinished, epoch, events, interrupts)
             return _back(scene, DeploykitError("a person asked for it"), True, began, asked=True)
 
 
@@ -275,17 +285,22 @@ def lock_owner(fleet: Fleet) -> LockOwner | None:
 def _carry_on(scene: Scene, began: float) -> RunResult:
     """Go on with a run whose plans are written, in the direction its journal has."""
     found = scene.histories()
-    if found.state in ("back", "stuck"):
+    if found.state in ("back", "stuck", "rolled_back"):
         return _back(scene, DeploykitError("it was going back already"), False, began)
+    if not found.written_ahead:
+        cut = DeploykitError("it was cut short before its plans were on every host")
+        return _back(scene, cut, False, began)
     plans = found.plans()
+    if found.state in ("confirmed", "sealed"):
+        table = scene.measure(plans, undone=False)
+        return ended_forward(scene, table, finish(scene, plans), began)
     try:
         forward(scene, plans, found.done("applied"))
         table = confirm(scene, plans)
     except Exception as error:  # noqa: BLE001  # a mistake of ours or of a stage turns back too
         known = error if isinstance(error, DeploykitError) else unexpected(error)
         return _back(scene, known, rejects(scene, known), began)
-    warnings = finish(scene, plans)
-    return ended_forward(scene, table, warnings, began)
+    return ended_forward(scene, table, finish(scene, plans), began)
 
 
 def _back(
@@ -293,7 +308,8 @@ def _back(
 ) -> RunResult:
     failed: DeploykitError | None = None
     try:
-        go_back(scene, error.what, rejected=rejected)
+        if scene.histories().state != "rolled_back":  # else only its lock was left
+            go_back(scene, error.what, rejected=rejected)
     except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
         failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)
     return ended_back(scene, error, failed, began, asked=asked)
@@ -346,11 +362,11 @@ def _locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) ->
             raise
 
     epoch = lock.wait_for(take, wait, events)
-    with lock.held(fleet, run):
+    with lock.held(fleet, run, events):
         try:
             yield epoch
         finally:
-            _let_go(fleet, run)
+            lock.let_go(fleet, run, events)
 
 
 @contextmanager
@@ -359,18 +375,11 @@ def _taken_over(fleet: Fleet, found: History, reason: str, events: Events) -> It
     fleet.each(lambda session: session.prepare())
     epoch = lock.take(fleet, found.run, reason)
     events.tell("run_taken_over", run=found.run, state=found.state)
-    with lock.held(fleet, found.run):
+    with lock.held(fleet, found.run, events):
         try:
             yield epoch
         finally:
-            _let_go(fleet, found.run)
-
-
-def _let_go(fleet: Fleet, run: str) -> None:
-    """Free the lock of *run* unless something is left for a resume or rollback."""
-    found = read_history(fleet, run)
-    if found.opening is None or not found.unfinished:
-        lock.release(fleet, run)
+            lock.let_go(fleet, found.run, events)
 
 
 def _unfinished(fleet: Fleet, *, takeover: bool) -> History | None:
@@ -398,13 +407,6 @@ def _rebuilt(
     first = found.opening
     if first is None:
         raise JournalError(f"run {found.run} has no opening record")
-    missing = [host for host in first["hosts"] if host not in fleet.sessions]
-    if missing:
-        raise JournalError(
-            f"run {found.run} worked on {', '.join(missing)}, which deploy.py no longer names",
-            then="add the host again until the run is finished",
-        )
-    sessions = {name: fleet.sessions[name] for name in first["hosts"]}
     info = RunInfo(
         id=found.run,
         environment=first["environment"],
@@ -414,15 +416,14 @@ def _rebuilt(
         by=first["by"],
         commit=first["commit"],
     )
-    own = replace(fleet, sessions=sessions)
     stages = found.stages()
     return Scene(
-        fleet=own,
+        fleet=fleet,
         run=info,
         epoch=epoch,
         stages=stages,
         packs=_packs_again(fleet.environment, stages, info, events),
-        worlds=look(own, need_env=False),
+        worlds=look(fleet, need_env=False),
         events=events.bind(run=found.run, release=info.release),
         interrupts=interrupts,
     )

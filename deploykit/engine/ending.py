@@ -24,8 +24,11 @@ def ended_forward(
     began: float,
 ) -> RunResult:
     """Return the result of a confirmed run."""
-    found = scene.histories()
-    return _result(scene, found.state, 0, None, table, began, warnings)
+    try:
+        state = scene.histories().state
+    except DeploykitError:  # a lost link takes nothing back from a run that is confirmed
+        state = "confirmed"
+    return _result(scene, state, 0, None, table, began, warnings)
 
 
 def ended_back(
@@ -59,12 +62,14 @@ def _measured_back(
     asked: bool,
 ) -> RunResult:
     """Measure what the hosts are like now, and let the exit code come from that."""
-    found = scene.histories()
+    state: State = "back"
     try:
+        found = scene.histories()
+        state = found.state
         table = scene.measure(found.plans(), undone=True)
     except DeploykitError as unmeasured:
         # What cannot be measured is not as before, as far as anybody knows.
-        return _result(scene, found.state, 3, failed or unmeasured, {}, began)
+        return _result(scene, state, 3, failed or unmeasured, {}, began)
     right = all(measure.ok for measures in table.values() for measure in measures)
     if failed is not None or not right:
         reason = failed or _not_as_before(scene, table, error)
@@ -99,7 +104,11 @@ def _tell_people(scene: Scene, result: RunResult, why: DeploykitError) -> tuple[
 
 
 def _code(error: DeploykitError) -> int:
-    return error.exit_code if isinstance(error, Interrupted | Refused) else 1
+    """Return the exit code of a run that was undone: a stage's guard counts like any other."""
+    for reason in (error, error.__cause__):
+        if isinstance(reason, Interrupted | Refused):
+            return reason.exit_code
+    return 1
 
 
 def _not_as_before(

@@ -8,12 +8,15 @@ from typing import Any
 
 import structlog
 
+from deploykit.errors import Interrupted
 from deploykit.scrub import Scrubber
 
 __all__ = ["Event", "Events", "Listener"]
 
 Event = Mapping[str, Any]
 Listener = Callable[[Event], None]
+# Never secret, and needed whole by whoever reads events, even where a password is "deploy".
+NAMES = {"at", "event", "run", "release", "environment", "stage", "host"}
 
 
 class Events:
@@ -58,7 +61,9 @@ class Events:
     def _scrub(
         self, _logger: object, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
-        return {key: self.scrubber.any(value) for key, value in event.items()}
+        return {
+            key: value if key in NAMES else self.scrubber.any(value) for key, value in event.items()
+        }
 
 
 class _Fanout:
@@ -71,5 +76,11 @@ class _Fanout:
     def info(self, event: Event) -> None:
         """Hand *event* on."""
         with self._lock:
-            for listener in self.listeners:
-                listener(event)
+            for listener in list(self.listeners):
+                try:
+                    listener(event)
+                except Interrupted:  # a signal came while it listened
+                    raise
+                except Exception as error:  # noqa: BLE001  # who only listens must not end a deploy
+                    self.listeners.remove(listener)
+                    self.info({**event, "event": "listener_failed", "error": repr(error)})

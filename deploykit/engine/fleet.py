@@ -116,11 +116,11 @@ def reached(
         known = ", ".join(host.label for host in environment.hosts)
         raise ConfigurationError(f"--without {' '.join(sorted(left_out))}: the hosts are {known}")
     project = environment.project or Path.cwd()
-    literals = {
-        secret.name: secret.value
-        for secret in secrets_in([environment.pipeline.stages, environment.hosts])
-        if secret.value
-    }
+    literals: dict[str, str] = {}
+    for secret in secrets_in([environment.pipeline.stages, environment.hosts]):
+        if secret.value:  # two that look alike masked could be taken for one another: neither is
+            same = literals.setdefault(secret.name, secret.value) == secret.value
+            literals[secret.name] = secret.value if same else ""
     resolver = Resolver(environment.name, project, literals, events.scrubber)
     layout = Layout(environment.pipeline.root)
     sessions = {host.label: _session(host, layout, resolver, events) for host in hosts}

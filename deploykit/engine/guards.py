@@ -55,7 +55,7 @@ def unfinished(fleet: Fleet, error: LockHeld) -> None:
         Refused: naming `resume` and `rollback`.
     """
     for found in fleet.each(holder).values():
-        if found is None or found.alive or found.owner.run.startswith("manual-"):
+        if found is None or found.alive or found.new or found.owner.run.startswith("manual-"):
             continue
         history = read_history(fleet, found.owner.run)
         name = fleet.environment.name

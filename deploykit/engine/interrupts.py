@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from deploykit.errors import Interrupted, RollbackFailed
+from deploykit.errors import DeploykitError, Interrupted, RollbackFailed
 
 __all__ = ["Interrupts"]
 
@@ -33,6 +34,7 @@ class Interrupts:
         self._environment = environment
         self._asked = threading.Event()
         self._going_back = False
+        self._at_once = False
         self._old: dict[int, Any] = {}
         self.signal = ""
 
@@ -55,10 +57,28 @@ class Interrupts:
         """Return whether the run was asked to stop and is not going back yet."""
         return self._asked.is_set() and not self._going_back
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """
+        While this lasts, which is before anything is touched, the first signal ends the run there.
+
+        Raises:
+            Interrupted: somebody asked to stop.
+        """
+        self._at_once = True
+        try:
+            yield
+        except DeploykitError:
+            self.check()  # Ctrl-C reaches what we started, too: that is why it failed
+            raise
+        finally:
+            self._at_once = False
+        self.check()
+
     def check(self) -> None:
         """Raise `Interrupted` if the run was asked to stop."""
         if self.asked:
-            raise Interrupted(f"interrupted by {self.signal}")
+            raise Interrupted(f"interrupted by {self.signal}", state=self._state)
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until somebody asks to stop."""
@@ -72,11 +92,18 @@ class Interrupts:
         """From now on only a second signal counts: undoing is not to be cut short by the first."""
         self._going_back = True
 
+    @property
+    def _state(self) -> str:
+        return "nothing was touched" if self._at_once else ""
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         first = not self._asked.is_set()
         self.signal = self.signal or signal.Signals(number).name
         self._asked.set()
-        if not first:
+        if self._at_once:
+            if first:
+                self.check()
+        elif not first:
             self._leave(signal.Signals(number).name)
 
     def _leave(self, name: str) -> None:

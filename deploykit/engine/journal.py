@@ -31,7 +31,7 @@ UNFINISHED: frozenset[State] = frozenset({"empty", "planned", "forward", "back",
 def parse(text: str) -> list[Record]:
     """Return the records in *text*; a torn line, wherever it stands, is skipped."""
     records = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: JSON may hold U+2028 and its like as they are
         try:
             record = json.loads(line)
         except ValueError:
@@ -79,10 +79,10 @@ class History:
             return "empty"
         if self.has("rolled_back"):
             return "rolled_back"
-        if self.has("back"):
+        # A rollback has no way back itself: it is stuck until a later try of it is confirmed.
+        if self.has("back") and not (self._is_rollback and self._is_confirmed):
             return "stuck" if self._stuck() else "back"
-        hosts = self.opening["hosts"]
-        if {host for host, _ in self.all("confirmed")} >= set(hosts):
+        if self._is_confirmed:
             return "sealed" if self.has("sealed") else "confirmed"
         begun = any(self.has(kind) for kind in ("began", "applied"))
         return "forward" if begun else "planned"
@@ -91,6 +91,34 @@ class History:
     def unfinished(self) -> bool:
         """Return whether nothing but a resume or rollback of this run may go on."""
         return self.state in UNFINISHED
+
+    @property
+    def must_stay_locked(self) -> bool:
+        """Return whether something is left for a resume or rollback."""
+        return self.opening is not None and self.unfinished
+
+    @property
+    def written_ahead(self) -> bool:
+        """Return whether every host has all its plans: before that, nothing was touched."""
+        if self.opening is None:
+            return False
+        for host in self.opening["hosts"]:
+            records = self.records.get(host, ())
+            opened = next((r for r in records if r.get("kind") == "run"), None)
+            plans = sum(1 for record in records if record.get("kind") == "plan")
+            if opened is None or plans < opened.get("plans", 0):
+                return False
+        return True
+
+    @property
+    def _is_rollback(self) -> bool:
+        return (self.opening or {}).get("action") == "rollback"
+
+    @property
+    def _is_confirmed(self) -> bool:
+        """Return whether the run is confirmed on all its hosts that are still in `deploy.py`."""
+        hosts = set((self.opening or {}).get("hosts", ())) & set(self.records)
+        return bool(hosts) and {host for host, _ in self.all("confirmed")} >= hosts
 
     def _stuck(self) -> bool:
         """Return whether the last turn back has ended in `stuck` on some host."""

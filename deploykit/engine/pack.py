@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,12 +120,17 @@ def _run(project: Path, stage: str, events: Events, command: str, env: Mapping[s
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        process_group=0,
     ) as process:
         lines = []
-        for line in process.stdout or ():
-            lines.append(line)
-            events.tell("local_output", text=line.rstrip("\n"))
-        code = process.wait()
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                events.tell("local_output", text=line.rstrip("\n"))
+            code = process.wait()
+        except BaseException:  # a signal to us: what we started must not go on alone
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
     if code:
         raise CommandFailed(
             f"{stage}: {command!r} failed on this machine (exit {code})",

@@ -112,12 +112,15 @@ class UnitHost:
 
     def change(self, command: Command, *, check: bool = True) -> Result:
         """See `Writer.change`."""
+        self.interrupts.check()
         attempt = self.attempt
         began = time.monotonic()
         while True:
             output = _Output(lambda text: self.events.tell("command_output", text=text))
             answer = self._exec(command, attempt, output)
             if answer.word == "torn" and command.again:
+                # Whatever may be left of it must not go on beside its second try.
+                stop(self.session, self.run, self._ident(command, attempt))
                 attempt += 1
                 continue
             break
@@ -190,7 +193,7 @@ class UnitHost:
 
     def _exec(self, command: Command, attempt: int, output: _Output) -> Answer:
         """Have the command run, or be told how it ended; follow its output meanwhile."""
-        ident = command_id(self.stage, self.direction, command.key, attempt)
+        ident = self._ident(command, attempt)
         record = {**self._names(command.key, attempt), "id": ident, "digest": command.digest}
         message = sealed(json.dumps(record, separators=(",", ":")) + "\n" + self._payload(command))
         self.running = ident
@@ -219,6 +222,10 @@ class UnitHost:
                     return answer
         finally:
             self.running = ""
+            output.end()
+
+    def _ident(self, command: Command, attempt: int) -> str:
+        return command_id(self.stage, self.direction, command.key, attempt)
 
     def _payload(self, command: Command) -> str:
         lay = self.session.layout
@@ -294,6 +301,12 @@ class _Output:
         *lines, self._line = (self._line + piece).split(b"\n")
         for line in lines:
             self._tell(line.decode(errors="replace"))
+
+    def end(self) -> None:
+        """Hand on a last line that had no end."""
+        if self._line:
+            self._tell(self._line.decode(errors="replace"))
+            self._line = b""
 
     @property
     def text(self) -> str:

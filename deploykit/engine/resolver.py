@@ -114,10 +114,11 @@ class Resolver:
         path = self._project / secret.path
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise SecretMissing(
-                f"{path} cannot be read: {error.strerror}", state="nothing was touched"
-            ) from error
+                f"{path} cannot be read: {reason}", state="nothing was touched"
+            ) from None
         if not secret.name:
             return text.strip()
         value = read_env(text).get(secret.name)
@@ -131,7 +132,8 @@ class Resolver:
         value = secret.value or self._literals.get(secret.name, "")
         if not value:
             raise SecretMissing(
-                f"{secret.name} stood in deploy.py when the run was made, and does no more",
+                f"{secret.name} stood in deploy.py when the run was made, and does no more, "
+                "or stands there twice with different values",
                 then="put it back, or better: use Secret.on_host or Secret.from_env from now on",
             )
         return value

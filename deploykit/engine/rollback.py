@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from deploykit.engine.fleet import attempt_each
+from deploykit.engine.journal import History
 from deploykit.engine.receipts import stop
 from deploykit.engine.scene import Scene
 from deploykit.engine.schedule import carry_out, is_after_confirmed
-from deploykit.errors import DeploykitError, RollbackFailed
+from deploykit.errors import DeploykitError, RollbackFailed, TransportError
 
 __all__ = ["go_back"]
 
@@ -39,8 +41,7 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
         scene.write_everywhere("back", reason=reason, rejected=rejected)
         history = scene.histories()
     scene.events.tell("rollback_started", reason=reason)
-    for host, ident in history.running():
-        stop(scene.fleet.sessions[host], scene.run.id, ident)
+    _stop_running(scene, history)
     attempt = history.attempt()
     plans = history.plans()
     done = history.done("undone", attempt)
@@ -53,6 +54,18 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
     scene.enter_release("bad", rejected=was_rejected)
     scene.write_everywhere("rolled_back")
     scene.events.tell("run_rolled_back")
+
+
+def _stop_running(scene: Scene, history: History) -> None:
+    """Stop what still runs on any host, or declare the run stuck."""
+    failures: dict[str, BaseException] = {}
+    for host, ident in history.running():
+        try:
+            stop(scene.fleet.sessions[host], scene.run.id, ident)
+        except TransportError as error:
+            failures[host] = error
+    if failures:
+        raise _stuck(scene, "a command still runs, and cannot be stopped", failures)
 
 
 def _undo_stage(
@@ -71,16 +84,35 @@ def _undo_stage(
         return
     for host, error in failures.items():
         scene.events.tell("undo_failed", stage=name, host=host, error=str(error))
-    lines = "; ".join(f"{host}: {_first_line(error)}" for host, error in failures.items())
-    scene.write_everywhere("stuck", reason=f"undo of {name} failed: {lines}")
-    scene.events.tell("run_stuck", stage=name)
     earlier = list(scene.stages)[: list(scene.stages).index(name)]
-    raise RollbackFailed(
-        f"the rollback is stuck: {name} cannot be undone on {', '.join(failures)}\n"
+    left_over = f"not undone: {name} there, and before it {', '.join(earlier) or 'nothing'}"
+    raise _stuck(scene, f"{name} cannot be undone", failures, stage=name, state=left_over)
+
+
+def _stuck(
+    scene: Scene,
+    what: str,
+    failures: Mapping[str, BaseException],
+    *,
+    state: str = "nothing more was undone",
+    **keys: str,
+) -> RollbackFailed:
+    """Write `stuck` on every host that can be reached, and return the error that says why."""
+    lines = "; ".join(f"{host}: {_first_line(error)}" for host, error in failures.items())
+    reason = f"{what}: {lines}"
+    # A host that is gone may be the very reason; that it cannot be told so must not hide it.
+    attempt_each(
+        {host: partial(scene.write, host, "stuck", reason=reason) for host in scene.fleet.sessions}
+    )
+    scene.events.tell("run_stuck", error=reason, **keys)
+    stuck = RollbackFailed(
+        f"the rollback is stuck: {what} on {', '.join(failures)}\n"
         + "\n".join(f"  {host}: {error}" for host, error in failures.items()),
-        state=f"not undone: {name} there, and before it {', '.join(earlier) or 'nothing'}",
+        state=state,
         then=f"mend what it says, then: deploykit rollback {scene.run.environment}",
-    ) from next(iter(failures.values()))
+    )
+    stuck.__cause__ = next(iter(failures.values()))
+    return stuck
 
 
 def _undo_unit(

@@ -10,7 +10,7 @@ from typing import Any
 from deploykit import codec
 from deploykit.engine.scene import Scene, opening
 from deploykit.engine.schedule import carry_out, hosts_of, is_after_confirmed
-from deploykit.errors import DeploykitError, Interrupted, PlanWrote, StageFailed
+from deploykit.errors import DeploykitError, Interrupted, PlanWrote, StageFailed, TransportError
 from deploykit.stage import AnyStage, Measure
 
 __all__ = ["Plans", "confirm", "finish", "forward", "plan_all", "rejects", "write_ahead"]
@@ -45,7 +45,7 @@ def write_ahead(scene: Scene, plans: Plans) -> None:
             for (name, where), plan in plans.items()
             if where == host
         ]
-        scene.write_all(host, [first, *own])
+        scene.write_all(host, [{**first, "plans": len(own)}, *own])
 
     scene.fleet.each(lambda session: write(session.name))
     scene.enter_release("building")
@@ -93,8 +93,9 @@ def confirm(scene: Scene, plans: Plans) -> dict[str, tuple[Measure, ...]]:
             "every stage passed, but the end is not as wanted:\n  " + "\n  ".join(wrong)
         )
     scene.interrupts.check()
-    scene.write_everywhere("confirmed")
+    # `confirmed` comes last: until it stands everywhere, everything can still be undone.
     scene.enter_release("good")
+    scene.write_everywhere("confirmed")
     scene.events.tell("run_confirmed")
     return table
 
@@ -117,8 +118,11 @@ def finish(scene: Scene, plans: Plans) -> tuple[str, ...]:
             warnings.append(f"{name} on {host}: {error}")
             scene.events.tell("after_confirmed_failed", stage=name, host=host, error=str(error))
     if not any(keeps_open(stage, plans, name) for name, stage in scene.stages.items()):
-        scene.write_everywhere("sealed")
-        scene.events.tell("run_sealed")
+        try:
+            scene.write_everywhere("sealed")
+            scene.events.tell("run_sealed")
+        except TransportError as error:
+            warnings.append(f"the run is confirmed, and could not be sealed: {error.what}")
     return tuple(warnings)
 
 
@@ -131,8 +135,8 @@ def keeps_open(stage: AnyStage, plans: Plans, name: str) -> bool:
 
 def rejects(scene: Scene, error: BaseException) -> bool:
     """Return whether *error* is a check's no to this content."""
-    if isinstance(error, Interrupted):
-        return False
+    if isinstance(error, Interrupted) or isinstance(error.__cause__, TransportError):
+        return False  # nobody was asked, so nobody said no
     stage = scene.stages.get(getattr(error, "stage", ""))
     return bool(getattr(stage, "is_check", False))
 
@@ -185,8 +189,11 @@ def _apply_unit(scene: Scene, name: str, hosts: tuple[str, ...], plans: Plans, h
 
 def _stop_units(scene: Scene) -> None:
     """Stop what runs on every host now, so that a stage ends soon after Ctrl-C."""
-    for unit in list(scene.acting_now.values()):
-        unit.stop_running()
+    for host, unit in list(scene.acting_now.items()):
+        try:
+            unit.stop_running()
+        except TransportError as error:  # going back stops it again, and says what is left
+            scene.events.tell("stop_failed", host=host, error=error.what)
 
 
 def _failed(name: str, failures: Mapping[str, BaseException]) -> StageFailed:

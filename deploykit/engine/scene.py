@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from deploykit.engine.fleet import Fleet
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.receipts import LookOnly, UnitHost
 from deploykit.engine.session import Session
+from deploykit.errors import DeploykitError, JournalError, unexpected
 from deploykit.release import Ledger
 from deploykit.shell import fill
 from deploykit.stage import Acting, AnyStage, Measure, Pack, Planning, RunInfo
@@ -101,9 +102,17 @@ class Scene:
         self.write_all(host, [{"kind": kind, **keys}])
 
     def write_all(self, host: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append *records* to the run's journal on *host*, in one message."""
+        """
+        Append *records* to the run's journal on *host*, in one message.
+
+        Only reasons are scrubbed, being free text. Stages and plans hold secrets by name (contract,
+        clause 7), and scrubbing them could put `***` into a path that an undo needs.
+        """
         fixed = {"run": self.run.id, "epoch": self.epoch, "host": host}
-        lines = [{**fixed, **self.events.scrubber.any(dict(record))} for record in records]
+        lines = [{**fixed, **record} for record in records]
+        for line in lines:
+            if "reason" in line:
+                line["reason"] = self.events.scrubber.text(line["reason"])
         self.fleet.sessions[host].append(f"runs/{self.run.id}/journal.jsonl", lines)
 
     def write_everywhere(self, kind: str, **keys: Any) -> None:
@@ -141,7 +150,12 @@ class Scene:
             hosts = tuple(host for unit, host in plans if unit == name)
             for host in hosts:
                 ctx = self.planning(host, hosts)
-                table[host].extend(measure(ctx, plans[name, host], undone))
+                try:
+                    table[host].extend(measure(ctx, plans[name, host], undone))
+                except DeploykitError:
+                    raise
+                except Exception as error:
+                    raise unexpected(error) from error
         return {host: tuple(measures) for host, measures in table.items()}
 
     def _names(self) -> dict[str, str]:
@@ -183,6 +197,23 @@ def read_history(fleet: Fleet, run: str) -> journal.History:
     """Read the journal of *run* from every host."""
     found = fleet.each(lambda session: tuple(session.records(session.layout.journal(run))))
     return journal.History(run, found)
+
+
+def of_run(fleet: Fleet, found: journal.History) -> Fleet:
+    """
+    Return the hosts of *fleet* that a run worked on.
+
+    Raises:
+        JournalError: one of them is no longer there.
+    """
+    hosts = found.opening["hosts"] if found.opening else []
+    missing = [host for host in hosts if host not in fleet.sessions]
+    if missing:
+        raise JournalError(
+            f"run {found.run} worked on {', '.join(missing)}, which deploy.py no longer names",
+            then="add the host again until the run is finished or undone",
+        )
+    return replace(fleet, sessions={name: fleet.sessions[name] for name in hosts})
 
 
 def opening(scene: Scene, action: str, hosts: Iterable[str], **keys: Any) -> dict[str, Any]:

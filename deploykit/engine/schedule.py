@@ -48,7 +48,8 @@ def carry_out(
         work: what to do for one of them.
         interrupts: watched while hosts work.
         on_through: go on with the next host where one has failed (undo does, apply does not).
-        stop: called once when somebody asks to stop while hosts work.
+        stop: called again and again from when somebody asks to stop, for as long as hosts work: a
+            command may begin at that very moment.
 
     Returns:
         What failed, by host.
@@ -66,8 +67,7 @@ def carry_out(
 
 
 def _watch(interrupts: Interrupts, stop: Callable[[], None]) -> bool:
-    """Return whether watching is over: somebody asked to stop, and *stop* was called."""
-    if not interrupts.asked:
-        return False
-    stop()
-    return True
+    """Call *stop* if somebody asked to stop; watching is never over."""
+    if interrupts.asked:
+        stop()
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ MARK = b"\x01deploykit"
 # The whole command that a login shell sees, whichever it is; the script comes on standard input, so
 # that nothing of it stands in a process list.
 BOOT = """exec sh -c 'printf "\\001deploykit\\n"; eval "$(cat)" </dev/null'"""
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
 
 AS_ROOT = """
@@ -103,7 +105,11 @@ class Session:
 
     def prelude(self, env: Mapping[str, str] | None) -> str:
         """Return shell lines that export *env* and define `as_root`, for standard input only."""
-        exports = "".join(f"export {name}={quote(value)}\n" for name, value in (env or {}).items())
+        exports = "".join(
+            f"export {name}={quote(value)}\n"
+            for name, value in (env or {}).items()
+            if NAME.fullmatch(name)  # no shell can export the others, such as `spring.port`
+        )
         sudo = f"dk_sudo={quote(self._sudo())}\n" if self._sudo else ""
         return exports + sudo + AS_ROOT
 
@@ -171,7 +177,10 @@ class Session:
         """
         command = self.runner_command(verb, *arguments)
         strip = _AfterMark(on_output) if on_output else None
-        done = self.transport.execute(command, stdin, timeout=timeout, on_output=strip)
+        begin_again = strip.begin_again if strip else None
+        done = self.transport.execute(
+            command, stdin, timeout=timeout, on_output=strip, before_retry=begin_again
+        )
         return self._answer(verb, done), after_mark(done.stdout)
 
     def append(self, file: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -215,18 +224,27 @@ class _AfterMark:
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
         self._head: bytes | None = b""
+        self._passed = 0
+        self._known = 0
+
+    def begin_again(self) -> None:
+        """Expect everything from its beginning, after a lost link, and pass on what is new."""
+        self._head = b""
+        self._known = self._passed
 
     def __call__(self, piece: bytes) -> None:
-        if self._head is None:
-            self._take(piece)
-            return
-        self._head += piece
-        at = self._head.find(MARK + b"\n")
-        if at >= 0:
-            rest = self._head[at + len(MARK) + 1 :]
+        if self._head is not None:
+            self._head += piece
+            at = self._head.find(MARK + b"\n")
+            if at < 0:
+                return
+            piece = self._head[at + len(MARK) + 1 :]
             self._head = None
-            if rest:
-                self._take(rest)
+        skipped = min(self._known, len(piece))
+        self._known -= skipped
+        if len(piece) > skipped:
+            self._passed += len(piece) - skipped
+            self._take(piece[skipped:])
 
 
 def after_mark(stdout: bytes) -> bytes:

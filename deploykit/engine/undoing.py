@@ -15,8 +15,9 @@ from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.journal import History
 from deploykit.engine.outcome import RunResult
 from deploykit.engine.rollback import go_back
-from deploykit.engine.scene import Scene, look, opening, read_history
-from deploykit.errors import DeploykitError
+from deploykit.engine.scene import Scene, look, of_run, opening, read_history
+from deploykit.engine.status import all_runs, live_run
+from deploykit.errors import DeploykitError, Refused
 from deploykit.stage import AnyStage, RunInfo
 
 __all__ = ["undo_runs"]
@@ -50,7 +51,9 @@ def undo_runs(
     run = own.run if own else _fresh_id()
     epoch = lock.take(fleet, run, "rollback")
     events = events.bind(run=run)
-    with lock.held(fleet, run), _until_done(fleet, run):
+    with lock.held(fleet, run, events), _until_done(fleet, run, events):
+        if own is None:
+            _check_newest(fleet, targets[0])
         outer = _scene(fleet, _info(fleet, run, targets[-1]), epoch, {}, events, interrupts)
         if own is None:
             record = opening(outer, "rollback", fleet.sessions, undoes=targets)
@@ -68,10 +71,27 @@ def undo_runs(
     return result
 
 
+def _check_newest(fleet: Fleet, run: str) -> None:
+    """
+    Check, now that the lock is held, that *run* still is what a rollback begins with.
+
+    Raises:
+        Refused: another run ended while this one was about to begin.
+    """
+    newest = live_run(all_runs(fleet))
+    if newest is not None and newest.run != run:
+        raise Refused(
+            f"run {newest.run} has ended meanwhile, and is newer than {run}",
+            state="nothing was touched",
+            then=f"look: deploykit runs {fleet.environment.name}",
+        )
+
+
 def _undo(
     fleet: Fleet, target: str, epoch: int, events: Events, interrupts: Interrupts, began: float
 ) -> RunResult:
     found = read_history(fleet, target)
+    fleet = of_run(fleet, found)
     first = found.opening or {}
     info = RunInfo(
         id=target,
@@ -125,14 +145,12 @@ def _info(fleet: Fleet, run: str, oldest: str) -> RunInfo:
 
 
 @contextmanager
-def _until_done(fleet: Fleet, run: str) -> Iterator[None]:
+def _until_done(fleet: Fleet, run: str, events: Events) -> Iterator[None]:
     """Free the lock at the end, unless the rollback is left for another try."""
     try:
         yield
     finally:
-        found = read_history(fleet, run)
-        if found.opening is None or not found.unfinished:
-            lock.release(fleet, run)
+        lock.let_go(fleet, run, events)
 
 
 def _fresh_id() -> str:
