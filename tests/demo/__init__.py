@@ -1,0 +1,1 @@
+"""The demo: its application, its SSH server, its service manager."""
