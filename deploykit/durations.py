@@ -21,7 +21,10 @@ def seconds(duration: float | str) -> float:
     """
     if isinstance(duration, int | float):
         return float(duration)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+?)s?\s*", duration.lower())
-    if match is None or match[2] not in UNITS:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", duration.lower(), re.ASCII)
+    unit = match[2] if match else ""
+    if len(unit) > 2:  # "5 ms" is not five minutes
+        unit = unit.removesuffix("s")
+    if match is None or unit not in UNITS:
         raise ConfigurationError(f"{duration!r} is not a duration such as '14 days' or '90 s'")
-    return float(match[1]) * UNITS[match[2]]
+    return float(match[1]) * UNITS[unit]

@@ -14,6 +14,7 @@ DeploykitError (1)
 │   ├── LinkLost
 │   └── TransferFailed
 ├── LockHeld (4)                who, since when, why
+│   └── StillAtWork             its controller is there; `--takeover` takes the run from it
 ├── Refused (5)                 a guard said no
 ├── CommandFailed (1)           carries the key and the last lines of its output
 │   └── CommandTimedOut
@@ -50,6 +51,7 @@ __all__ = [
     "RollbackFailed",
     "SecretMissing",
     "StageFailed",
+    "StillAtWork",
     "TransferFailed",
     "TransportError",
     "UnknownEnvironment",
@@ -129,6 +131,10 @@ class LockHeld(DeploykitError):
     """Another run holds the environment's lock."""
 
     exit_code = 4
+
+
+class StillAtWork(LockHeld):
+    """The controller of the run to be finished is there; it can be taken over."""
 
 
 class Refused(DeploykitError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -61,7 +62,7 @@ def load(file: Path) -> dict[str, Environment]:
     except DeploykitError as error:
         error.what = f"{_place(file, error)}: {error.what}"
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit(0) in deploy.py is not a success of a run
         raise ConfigurationError(
             f"{_place(file, error)}: {type(error).__name__}: {error}",
             state="nothing was touched",
@@ -76,6 +77,9 @@ def load(file: Path) -> dict[str, Environment]:
             f"{file} declares no environment",
             then="add one, such as: production = Environment(pipeline, hosts=[Host('…')])",
         )
+    for name, count in Counter(environment.name for environment in found.values()).items():
+        if count > 1:
+            raise ConfigurationError(f"{file}: {count} environments are called {name!r}")
     return found
 
 

@@ -38,7 +38,8 @@ class Pipeline:
             raise ConfigurationError(f"Pipeline(app={self.app!r}): letters, digits, '-', '_', '.'")
         if not self.root.startswith("/") or "\n" in self.root or self.root.strip("/") == "":
             raise ConfigurationError(
-                f"Pipeline(root={self.root!r}): an absolute path below '/', such as '/srv/{self.app}'"
+                f"Pipeline(root={self.root!r}): an absolute path below '/', "
+                f"such as '/srv/{self.app}'"
             )
         if isinstance(self.path, str):
             raise ConfigurationError(f"Pipeline(path={self.path!r}): a list of folders")

@@ -67,7 +67,7 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read what `to_json` wrote."""
-        return cls(tuple(Entry(*json.loads(line)) for line in text.splitlines()))
+        return cls(tuple(Entry(*json.loads(line)) for line in text.split("\n") if line))
 
 
 @dataclass(frozen=True)
@@ -98,30 +98,43 @@ class LedgerLine:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The releases of a host in the order in which they were begun, each with its last state."""
+    """
+    The releases of a host.
+
+    Args:
+        lines: one a release, in the order in which they were begun, each with its last state.
+        refused: the release, by content, by which that content was last rejected and not accepted
+            since.
+    """
 
     lines: tuple[LedgerLine, ...]
+    refused: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, records: Iterable[dict[str, object]]) -> Ledger:
         """Fold journal *records*, oldest first, into one line a release."""
         latest: dict[str, dict[str, object]] = {}
+        refused: dict[str, str] = {}
         names = LedgerLine.__dataclass_fields__
         for record in records:
             if "id" in record and "state" in record:
                 known = {key: value for key, value in record.items() if key in names}
                 first = latest.setdefault(str(record["id"]), known)
                 first.update({**known, "at": first.get("at", "")})
-        return cls(tuple(LedgerLine(**line) for line in latest.values()))  # type: ignore[arg-type]  # read from JSON that only deploykit writes
+                if record["state"] == "good":
+                    refused.pop(str(record.get("content")), None)
+                elif record.get("rejected"):
+                    refused[str(record.get("content"))] = str(record["id"])
+        lines = tuple(LedgerLine(**line) for line in latest.values())  # type: ignore[arg-type]  # read from JSON that only deploykit writes
+        return cls(lines, tuple(refused.items()))
 
     def find(self, release: str) -> LedgerLine | None:
         """Return the line of *release*, if there is one."""
         return next((line for line in self.lines if line.id == release), None)
 
     def rejected(self, content: str) -> LedgerLine | None:
-        """Return the newest release of *content* if it was rejected and not accepted since."""
-        same = [line for line in self.lines if line.content == content and line.state != "building"]
-        return same[-1] if same and same[-1].rejected else None
+        """Return the release by which *content* was rejected, if it was not accepted since."""
+        return self.find(dict(self.refused).get(content, ""))
 
     def good(self) -> tuple[LedgerLine, ...]:
         """Return the good releases, oldest first."""

@@ -8,13 +8,15 @@ import shlex
 import threading
 from typing import Any
 from urllib.parse import quote as url_quote
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 __all__ = ["Scrubber"]
 
 MASK = "***"
 # Variables of an env_file that are taken for secrets; the rest (ports, host names) stays readable.
 SECRET_NAME = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL|DSN|AUTH|SALT|PRIVATE", re.IGNORECASE)
+# What such a variable may hold that is no secret, and stands in every other line: AUTH_ENABLED=1.
+PLAIN = re.compile(r".{0,3}|true|false|none|null|\d{1,5}", re.IGNORECASE)
 
 
 class Scrubber:
@@ -39,7 +41,8 @@ class Scrubber:
 
     def learn_variable(self, name: str, value: str) -> None:
         """Learn *value* if its *name* or its form (a URL with a password) says it is secret."""
-        if value and (SECRET_NAME.search(name) or _password(value)):
+        named = SECRET_NAME.search(name) and not PLAIN.fullmatch(value)
+        if value and (named or _password(value)):
             self.learn(value)
 
     def text(self, text: str) -> str:
@@ -66,6 +69,15 @@ def _password(value: str) -> str:
 
 
 def _forms(value: str) -> set[str]:
-    """Return *value* as it looks raw, in a URL, in JSON, in a shell, and line by line."""
+    """Return *value* as it looks raw, in a URL, JSON, Python, a shell, and line by line."""
     lines = {line.strip() for line in value.splitlines() if len(line.strip()) >= 8}
-    return {value, url_quote(value, safe=""), json.dumps(value)[1:-1], shlex.quote(value), *lines}
+    return {
+        value,
+        url_quote(value, safe=""),
+        quote_plus(value),
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        shlex.quote(value),
+        *lines,
+    }

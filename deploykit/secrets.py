@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from deploykit.errors import ConfigurationError
 
@@ -64,14 +64,18 @@ class Secret:
 
 
 def mask_url(text: str) -> str:
-    """Return *text* with the password of a URL replaced, or wholly masked if it is no URL."""
-    parts = urlsplit(text)
-    if not parts.scheme or "://" not in text:
+    """
+    Return *text* with the password of a URL replaced, or wholly masked if it is no URL.
+
+    The password goes to the last `@`: people forget to escape a `/` or `[` in it.
+    """
+    scheme, separator, rest = text.partition("://")
+    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         return "***"
-    user, at, place = parts.netloc.rpartition("@")
+    user, at, place = rest.rpartition("@")
     if ":" in user:
         user = f"{user.split(':', 1)[0]}:***"
-    return urlunsplit((parts.scheme, f"{user}{at}{place}", parts.path, "", ""))
+    return f"{scheme}://{user}{at}{re.split('[?#]', place, maxsplit=1)[0]}"
 
 
 def _named(name: str) -> str:

@@ -44,7 +44,10 @@ def read_tree(source: Path, exclude: Iterable[str] = ()) -> Manifest:
     """
     if not source.is_dir():
         raise ConfigurationError(f"the source {str(source)!r} is not a folder")
-    entries = tuple(_walk(source, PurePosixPath(), _ignored(source, exclude)))
+    try:
+        entries = tuple(_walk(source, PurePosixPath(), _ignored(source, exclude)))
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename or source}: {error.strerror}") from error
     if not any(entry.kind != "dir" for entry in entries):
         raise ConfigurationError(
             f"the source {str(source)!r} has nothing to send",
@@ -56,8 +59,11 @@ def read_tree(source: Path, exclude: Iterable[str] = ()) -> Manifest:
 
 def _ignored(source: Path, exclude: Iterable[str]) -> GitIgnoreSpec:
     ignore = source / IGNORE_FILE
-    own = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
-    return GitIgnoreSpec.from_lines([*EXCLUDED, *own, *exclude])
+    try:
+        own = ignore.read_text(encoding="utf-8").split("\n") if ignore.is_file() else []
+        return GitIgnoreSpec.from_lines([*EXCLUDED, *own, *exclude])
+    except ValueError as error:  # a pattern that is none, or a file that is not UTF-8
+        raise ConfigurationError(f"exclude= or {ignore}: {error}") from error
 
 
 def _walk(source: Path, folder: PurePosixPath, ignored: GitIgnoreSpec) -> Iterator[Entry]:
@@ -90,7 +96,8 @@ def _check_name(source: Path, path: PurePosixPath) -> None:
 
 def _link(source: Path, path: PurePosixPath) -> Entry:
     target = str((source / path).readlink())
-    resolved = (source / path.parent / target).resolve()
+    # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
+    resolved = Path(os.path.realpath(source / path.parent / target))
     if target.startswith("/") or not resolved.is_relative_to(source.resolve()):
         raise ConfigurationError(
             f"{source / path} links out of the source, to {target!r}",

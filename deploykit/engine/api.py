@@ -55,6 +55,7 @@ def run(
     again: bool = False,
     without: Iterable[str] = (),
     lock_wait: float = 0.0,
+    action: str = "deploy",
     listeners: Sequence[Listener] = (),
 ) -> RunResult:
     """
@@ -65,6 +66,7 @@ def run(
         again: release content that was rejected before, or a commit older than the live one.
         without: labels of hosts to leave out.
         lock_wait: seconds to wait for another run's lock.
+        action: what the journal calls it; only a `deploy` is what `rollback` goes back from.
         listeners: told of every event.
 
     Raises:
@@ -95,8 +97,10 @@ def run(
             plans = plan_all(scene)
         events.tell("run_started", by=info.by, hosts=list(fleet.sessions))
         try:
-            write_ahead(scene, plans)
+            write_ahead(scene, plans, action)
         except DeploykitError as error:
+            if scene.histories().opening is None:
+                raise
             return _back(scene, error, False, began)
         return _carry_on(scene, began)
 

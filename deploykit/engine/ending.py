@@ -127,6 +127,12 @@ def _not_as_before(
     )
 
 
+def _published(table: Mapping[str, tuple[Measure, ...]]) -> str:
+    """Return the release that was measured as the published one, where a stage publishes."""
+    measures = (measure for found in table.values() for measure in found)
+    return next((measure.is_ for measure in measures if measure.kind == "release"), "")
+
+
 def _result(
     scene: Scene,
     state: State,
@@ -141,7 +147,7 @@ def _result(
     return RunResult(
         environment=scene.run.environment,
         run=scene.run.id,
-        release=scene.run.release,
+        release=_published(table) or scene.run.release,
         state=state,
         exit_code=code,
         error=error,

@@ -11,7 +11,7 @@ from deploykit.engine.pack import older
 from deploykit.engine.scene import Scene, read_history
 from deploykit.engine.sealing import sealed_schema
 from deploykit.engine.status import all_runs
-from deploykit.errors import LockHeld, Refused
+from deploykit.errors import LockHeld, Refused, StillAtWork
 from deploykit.release import LedgerLine
 from deploykit.shell import fill
 
@@ -67,10 +67,10 @@ def unfinished(fleet: Fleet, error: LockHeld) -> None:
         ) from error
 
 
-def at_work(environment: str, host: str, found: Holder) -> LockHeld:
+def at_work(environment: str, host: str, found: Holder) -> StillAtWork:
     """Return the error for a run whose controller is there."""
     owner = found.owner
-    return LockHeld(
+    return StillAtWork(
         f"run {owner.run} of {owner.by} is at work on {host}: "
         f"heartbeat {found.idle:.0f} s ago, its connection stands",
         state="nothing was touched",

@@ -29,7 +29,7 @@ class RunResult:
     Args:
         environment: its name.
         run: the run's id; empty if it never began.
-        release: the release it made, or went back to.
+        release: the release that is published now; the one it made where nothing is published.
         state: the run's state now.
         exit_code: DESIGN: "A run".
         error: what failed; None if nothing did.
@@ -167,7 +167,7 @@ class RunSummary:
 
     Args:
         run: its id.
-        action: `deploy` or `rollback`.
+        action: `deploy`, `backup` or `rollback`.
         state: where in its life it is.
         release: the release it made.
         by: who ran it.

@@ -116,7 +116,7 @@ class UnitHost:
         attempt = self.attempt
         began = time.monotonic()
         while True:
-            output = _Output(lambda text: self.events.tell("command_output", text=text))
+            output = _Output(None if command.quiet else self._say)
             answer = self._exec(command, attempt, output)
             if answer.word == "torn" and command.again:
                 # Whatever may be left of it must not go on beside its second try.
@@ -134,8 +134,7 @@ class UnitHost:
         )
         if check and not result.ok:
             raise CommandFailed(
-                f"{self.stage} on {self.name}: command {command.key!r} "
-                f"failed (exit {result.exit_code})",
+                f"command {command.key!r} failed (exit {result.exit_code})",
                 key=command.key,
                 exit_code_of_command=result.exit_code,
                 output=self.events.scrubber.text(result.output),
@@ -167,6 +166,9 @@ class UnitHost:
             lambda **keys: self.events.tell("upload_progress", **keys),
             self.interrupts.check,
         )
+
+    def _say(self, text: str) -> None:
+        self.events.tell("command_output", text=text)
 
     def stop_running(self) -> None:
         """Stop the command that runs now, with all its children."""
@@ -213,8 +215,8 @@ class UnitHost:
                 except TimeoutError:
                     stop(self.session, self.run, ident)
                     raise CommandTimedOut(
-                        f"{self.stage} on {self.name}: command {command.key!r} took longer than "
-                        f"{command.timeout:g} s and was stopped",
+                        f"command {command.key!r} took longer than {command.timeout:g} s "
+                        "and was stopped",
                         key=command.key,
                         output=self.events.scrubber.text(output.text),
                     ) from None
@@ -249,7 +251,7 @@ class UnitHost:
             code = int(answer[1])
             stopped = answer[2:] == ("stopped",)
             return Result((code or 143) if stopped else code, output.text, "", seconds)
-        what = f"{self.stage} on {self.name}: command {command.key!r}"
+        what = f"command {command.key!r}"
         reasons = {
             "torn": "was cut short when the host died; whether it had its effect is unknown",
             "changed": "ran before with another script; one key names one command",
@@ -286,9 +288,9 @@ def command_id(stage: str, direction: str, key: str, attempt: int) -> str:
 
 
 class _Output:
-    """Hands on whole lines as they come, and keeps the end of everything."""
+    """Hands on whole lines as they come, if anybody listens, and keeps the end of everything."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, tell: Callable[[str], None] | None) -> None:
         self._tell = tell
         self._kept = bytearray()
         self._line = b""
@@ -300,13 +302,17 @@ class _Output:
             del self._kept[:-KEEP]
         *lines, self._line = (self._line + piece).split(b"\n")
         for line in lines:
-            self._tell(line.decode(errors="replace"))
+            self._say(line)
 
     def end(self) -> None:
         """Hand on a last line that had no end."""
         if self._line:
-            self._tell(self._line.decode(errors="replace"))
+            self._say(self._line)
             self._line = b""
+
+    def _say(self, line: bytes) -> None:
+        if self._tell:
+            self._tell(line.decode(errors="replace"))
 
     @property
     def text(self) -> str:

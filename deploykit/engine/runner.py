@@ -35,9 +35,9 @@ def plan_all(scene: Scene) -> dict[tuple[str, str], Any]:
     return plans
 
 
-def write_ahead(scene: Scene, plans: Plans) -> None:
+def write_ahead(scene: Scene, plans: Plans, action: str = "deploy") -> None:
     """Write the run and all its plans on every host, before anything is touched."""
-    first = opening(scene, "deploy", scene.fleet.sessions)
+    first = opening(scene, action, scene.fleet.sessions)
 
     def write(host: str) -> None:
         own = [

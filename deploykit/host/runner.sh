@@ -106,19 +106,21 @@ lock) # RUN LEAST: take the lock, with an epoch of at least LEAST; stdin is its 
   trap 'rm -rf "$owner"' EXIT
   mkdir -p "$owner" || refuse failed "cannot write in $dk"
   receive "$owner/owner.json" || refuse cut
-  printf '%s\n' "$run" >"$owner/run" && : >"$owner/heartbeat" || refuse failed "cannot write in $dk"
+  printf '%s\n' "$run" >"$owner/run" && touch "$owner/heartbeat" || refuse failed "cannot write in $dk"
   mutex
   if [ -d "$dk/lock" ] && [ "$(lock_run)" != "$run" ]; then refuse held; fi
   next=$(($(epoch) + 1))
   [ "$next" -ge "$least" ] || next=$least
   echo "$next" >"$dk/epoch.new" && flush "$dk/epoch.new" && mv -f "$dk/epoch.new" "$dk/epoch" \
     || refuse failed "cannot write in $dk"
+  taken=again
   if [ ! -d "$dk/lock" ]; then
     flush "$owner/owner.json"
     mv "$owner" "$dk/lock" || refuse failed "cannot write in $dk"
+    taken=new
   fi
   flush "$dk"
-  refuse locked "$next"
+  refuse locked "$next" "$taken"
   ;;
 
 hold) # RUN: stand for the controller: a line on stdin is its heartbeat, the end of stdin its end
@@ -166,6 +168,7 @@ exec) # RUN ID EPOCH: stdin is sha256, the record's JSON, then the script
       ;;
     began)
       [ "$2" = "$digest" ] || refuse changed
+      rm -f "$payload"
       refuse torn
       ;;
   esac
@@ -193,7 +196,10 @@ detached) # RUN ID: inherits the command's lock on 7 and the gate on 9
   line=$files/$id.line
   printf '{"kind":"began",%s\n' "${base#?}" >"$line" || exit 1
   mutex
-  record "$journal" "$line" || exit 1
+  if ! record "$journal" "$line"; then
+    rm -f "$files/$id.sh" "$line"
+    exit 1
+  fi
   mutex_free
   DEPLOYKIT_COMMAND=$run/$id
   export DEPLOYKIT_COMMAND
@@ -214,7 +220,7 @@ detached) # RUN ID: inherits the command's lock on 7 and the gate on 9
 stop) # RUN ID: end a command and all its children
   run=$1 id=$2
   files=$dk/runs/$run/output
-  : >"$files/$id.stop"
+  mkdir -p "$files" && touch "$files/$id.stop" || refuse failed "cannot write in $files"
   command=$(cat "$files/$id.pid" 2>/dev/null)
   carriers() {
     for file in /proc/[0-9]*/environ; do

@@ -95,7 +95,8 @@ class LocalTransport:
             stderr=subprocess.PIPE,
             start_new_session=True,
         ) as process:
-            assert process.stdin and process.stdout and process.stderr  # noqa: S101  # asked for above
+            if not (process.stdin and process.stdout and process.stderr):
+                raise RuntimeError("a pipe that was asked for is missing")
             out, err = bytearray(), bytearray()
             threads = [
                 threading.Thread(target=_pump, args=(process.stdout, on_output or out.extend)),

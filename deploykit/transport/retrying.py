@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import count
 
 from tenacity import (
     Retrying,
@@ -56,10 +57,14 @@ class RetryingTransport:
         *,
         timeout: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
+        before_retry: Callable[[], None] | None = None,
     ) -> Completed:
-        """See `Transport`."""
+        """See `Transport`; *before_retry* is called where output will come from its beginning."""
+        attempts = count()
 
         def attempt() -> Completed:
+            if next(attempts) and before_retry:
+                before_retry()
             transport = self.open()
             try:
                 return transport.execute(command, stdin, timeout=timeout, on_output=on_output)
@@ -77,7 +82,12 @@ class RetryingTransport:
 
     def hold(self, command: str) -> Held:
         """See `Transport`."""
-        return self.open().hold(command)
+        transport = self.open()
+        try:
+            return transport.hold(command)
+        except LinkLost:
+            self._forget(transport)
+            raise
 
     def files(self) -> Files:
         """See `Transport`."""

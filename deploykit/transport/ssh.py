@@ -105,7 +105,10 @@ class SSHTransport:
         except (paramiko.SSHException, EOFError, OSError, AttributeError) as error:
             raise self._lost("opening a channel") from error
         try:
-            channel.exec_command(command)
+            try:
+                channel.exec_command(command)
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise self._lost("a command") from error  # also a TimeoutError of the connection's
             return _converse(channel, stdin, deadline, on_output, self._lost)
         except (paramiko.SSHException, EOFError, ConnectionError) as error:
             raise self._lost("a command") from error
@@ -148,7 +151,8 @@ class SSHHeld:
 
     def beat(self) -> None:
         """See `Held`."""
-        with suppress(OSError, EOFError):  # the next command on this connection reports it
+        # The next command on this connection reports it.
+        with suppress(OSError, EOFError, paramiko.SSHException):
             self._channel.send(b"\n")
 
     def close(self) -> None:
@@ -190,13 +194,13 @@ class SSHFiles:
     ) -> None:
         """See `Files`."""
         with self._named(path), self._client.open(path, "wb") as target:
+            target.chmod(mode)  # before its content, which may be secret
             target.set_pipelined(True)
             while piece := source.read(PIECE):
                 target.write(piece)
                 if sent:
                     sent(len(piece))
             target.set_pipelined(False)
-            target.chmod(mode)
 
     def symlink(self, target: str, path: str) -> None:
         """See `Files`."""
@@ -332,7 +336,18 @@ def _check_keys(connection: Any, host: Host) -> None:
         return
     for path in (Path("/etc/ssh/ssh_known_hosts"), *_known_hosts(connection)):
         if path.is_file():
-            client.load_system_host_keys(str(path))
+            _load(client, path, host)
+
+
+def _load(client: paramiko.SSHClient, path: Path, host: Host) -> None:
+    try:
+        client.load_system_host_keys(str(path))
+    except (paramiko.hostkeys.InvalidHostKey, paramiko.SSHException, OSError) as error:
+        raise ConfigurationError(
+            f"host {host.label}: {path} cannot be read as known_hosts: {error}",
+            state="nothing was touched",
+            then=f"mend or remove the line: ssh-keygen -F {host.address} -f {path}",
+        ) from error
 
 
 def _parse_key(host: Host) -> tuple[str, paramiko.PKey]:
@@ -381,7 +396,7 @@ def _tune(transport: paramiko.Transport) -> None:
         ("TCP_KEEPIDLE", int(DEAD_AFTER / 3)),
         ("TCP_KEEPINTVL", int(DEAD_AFTER / 6)),
         ("TCP_KEEPCNT", 4),
-        ("TCP_USER_TIMEOUT", int(DEAD_AFTER * 1000)),
+        ("TCP_USER_TIMEOUT", int(DEAD_AFTER * 2000 / 3)),  # from a keepalive on, itself a third
     ):
         if hasattr(socket, option):  # not every system has every one
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
@@ -417,8 +432,9 @@ def _translated(host: Host, connection: Any) -> Iterator[None]:
             f"{user}@{connection.host}, or name the right one by identity=",
         ) from error
     except (OSError, EOFError, paramiko.SSHException) as error:
+        why = str(error) or type(error).__name__
         raise ConnectFailed(
-            f"host {host.label}: no SSH connection to {place}: {str(error) or type(error).__name__}",
+            f"host {host.label}: no SSH connection to {place}: {why}",
             state=nothing,
             then="is the host up, and its address and port right? try: "
             f"ssh -p {connection.port} {connection.host} true",

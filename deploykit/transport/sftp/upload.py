@@ -66,6 +66,8 @@ def upload(
     progress = _Progress(sum(entry.size for entry in missing), len(missing), tell, check)
     for entry in missing:
         _send(files, source, entry, folder, progress)
+    if missing:
+        _verify(place, missing, folder)
     for entry in entries:
         if entry.kind == "link":
             files.symlink(entry.target, f"{folder}/{entry.path}")
@@ -100,6 +102,21 @@ def _send(files: Files, source: Path, entry: Entry, folder: str, progress: _Prog
             f"{local} changed while it was being sent", then="run again when nothing writes to it"
         )
     progress.file()
+
+
+def _verify(place: Place, entries: Sequence[Entry], folder: str) -> None:
+    """
+    Compare what the host holds with what was sent: SFTP answers for pipelined writes too late.
+
+    Raises:
+        TransferFailed: a file there is another one.
+    """
+    there = present(place, folder)
+    for entry in entries:
+        if there.get(entry.path) != entry.sha256:
+            raise TransferFailed(
+                f"{place.name}: {folder}/{entry.path} is not what was sent (disk full?)"
+            )
 
 
 def _set_modes(place: Place, entries: Sequence[Entry], folder: str) -> None:
