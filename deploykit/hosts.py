@@ -52,7 +52,7 @@ class Host:
             )
         if self.sudo is not None and not isinstance(self.sudo, Secret):
             raise ConfigurationError(
-                f"Host({self.address!r}): sudo is a Secret, such as Secret.from_env('SUDO_PASSWORD')"
+                f"Host({self.address!r}): sudo is a Secret, such as Secret.from_env('SUDO')"
             )
         object.__setattr__(self, "roles", frozenset(self.roles))
 

@@ -147,7 +147,7 @@ def _result(
     return RunResult(
         environment=scene.run.environment,
         run=scene.run.id,
-        release=_published(table) or scene.run.release,
+        release=_published(table) or (scene.run.release if scene.run.content else ""),
         state=state,
         exit_code=code,
         error=error,
