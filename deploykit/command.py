@@ -25,7 +25,6 @@ class Command:
         cwd: where it runs, relative to the pipeline's root; the root itself by default.
         timeout: seconds until it is stopped, with all its children.
         again: it may be run again if the host died while it ran.
-        quiet: what it prints is for the stage alone, not for people.
     """
 
     key: str
@@ -34,7 +33,6 @@ class Command:
     cwd: str = ""
     timeout: float = HOUR
     again: bool = False
-    quiet: bool = False
 
     @property
     def digest(self) -> str:

@@ -31,6 +31,8 @@ PlanWrote(RuntimeError)         programmer's mistake: a plan tried to change a h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = [
     "AuthenticationFailed",
     "BackupUnusable",
@@ -81,6 +83,11 @@ class DeploykitError(Exception):
     def __str__(self) -> str:
         lines = [self.what, *(f"  {line}" for line in (self.state, self.then) if line)]
         return "\n".join(lines)
+
+    def scrub(self, clean: Callable[[str], str]) -> None:
+        """Take secrets out of everything that is shown; *clean* does it for one text."""
+        self.what, self.state, self.then = map(clean, (self.what, self.state, self.then))
+        self.args = (self.what,)
 
 
 class ConfigurationError(DeploykitError):
@@ -161,6 +168,11 @@ class CommandFailed(DeploykitError):
         self.key = key
         self.exit_code_of_command = exit_code_of_command
         self.output = output
+
+    def scrub(self, clean: Callable[[str], str]) -> None:
+        """See `DeploykitError.scrub`."""
+        super().scrub(clean)
+        self.output = clean(self.output)
 
     def __str__(self) -> str:
         tail = [f"  | {line}" for line in self.output.strip().splitlines()[-10:]]

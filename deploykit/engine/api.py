@@ -316,6 +316,7 @@ def _back(
             go_back(scene, error.what, rejected=rejected)
     except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
         failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)
+        failed.what += f"\nit was going back because: {error.what}"
     return ended_back(scene, error, failed, began, asked=asked)
 
 

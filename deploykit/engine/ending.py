@@ -142,6 +142,8 @@ def _result(
     began: float,
     warnings: tuple[str, ...] = (),
 ) -> RunResult:
+    if isinstance(error, DeploykitError):
+        error.scrub(scene.events.scrubber.text)
     took = round(time.monotonic() - began, 3)
     scene.events.tell("run_ended", state=state, exit_code=code, took=took)
     return RunResult(

@@ -133,6 +133,10 @@ def reached(
         for name in sessions:
             events.tell("connected", host=name)
         yield Fleet(environment, sessions, resolver)
+    except DeploykitError as error:
+        # Whatever it repeats of pages, logs and output, what leaves here shows no secret.
+        error.scrub(events.scrubber.text)
+        raise
     finally:
         for session in sessions.values():
             session.transport.close()

@@ -32,6 +32,7 @@ flush {part}
 have=$(sha256sum <{part})
 [ "${{have%% *}}" = {digest} ] && mv -f -- {part} {path} && flush {folder}
 """
+TRIES = 3  # for a message that arrives cut
 STOP_WITHIN = 20.0  # seconds that the runner may need to stop a command: TERM, 10 s, KILL
 
 
@@ -116,7 +117,7 @@ class UnitHost:
         attempt = self.attempt
         began = time.monotonic()
         while True:
-            output = _Output(None if command.quiet else self._say)
+            output = _Output(self._say)
             answer = self._exec(command, attempt, output)
             if answer.word == "torn" and command.again:
                 # Whatever may be left of it must not go on beside its second try.
@@ -201,7 +202,7 @@ class UnitHost:
         self.running = ident
         self._began = True
         try:
-            while True:
+            for _attempt in range(TRIES):
                 try:
                     answer, _ = self.session.call(
                         "exec",
@@ -221,7 +222,8 @@ class UnitHost:
                         output=self.events.scrubber.text(output.text),
                     ) from None
                 if answer.word != "cut":
-                    return answer
+                    break
+            return answer
         finally:
             self.running = ""
             output.end()
@@ -254,6 +256,7 @@ class UnitHost:
         what = f"command {command.key!r}"
         reasons = {
             "torn": "was cut short when the host died; whether it had its effect is unknown",
+            "cut": "did not arrive whole there",
             "changed": "ran before with another script; one key names one command",
             "busy": "cannot start: another command of deploykit still runs there",
             "fenced": "was refused: another controller has taken over",
@@ -288,9 +291,13 @@ def command_id(stage: str, direction: str, key: str, attempt: int) -> str:
 
 
 class _Output:
-    """Hands on whole lines as they come, if anybody listens, and keeps the end of everything."""
+    """
+    Hands on whole lines as they come, and keeps the end of everything.
 
-    def __init__(self, tell: Callable[[str], None] | None) -> None:
+    Lines that begin with byte 1 are answers of our own scripts: for the stage, not for people.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._kept = bytearray()
         self._line = b""
@@ -311,7 +318,7 @@ class _Output:
             self._line = b""
 
     def _say(self, line: bytes) -> None:
-        if self._tell:
+        if not line.startswith(b"\x01"):
             self._tell(line.decode(errors="replace"))
 
     @property

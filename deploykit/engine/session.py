@@ -31,7 +31,7 @@ RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
 AS_ROOT = """
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
-  elif [ -n "${dk_sudo:-}" ]; then printf '%s\\n' "$dk_sudo" | sudo -S -p '' -- "$@"
+  elif [ -n "${dk_sudo:-}" ]; then printf '%s\\n' "$dk_sudo" | sudo -k -S -p '' -- "$@"
   else sudo -n -- "$@"; fi
 }
 may_root() { # COMMAND...: 0 if as_root may run exactly that, 1 if not, 2 if the password is wrong

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -112,7 +114,7 @@ class LocalTransport:
             try:
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # its children hold the pipes, too
                 raise TimeoutError from None
             finally:
                 for thread in threads:
