@@ -32,7 +32,7 @@ lock_run() { cat "$dk/lock/run" 2>/dev/null; }
 # its way must never be acted upon.
 receive() {
   IFS= read -r want || want=
-  cat >"$1" || return 1
+  cat >"$1" || refuse failed "cannot write $1 (disk full?)"
   have=$(sha256sum <"$1")
   [ "${have%% *}" = "$want" ]
 }

@@ -356,7 +356,7 @@ def _parse_key(host: Host) -> tuple[str, paramiko.PKey]:
         words = words[1:]  # a whole line of known_hosts
     try:
         entry = paramiko.hostkeys.HostKeyEntry.from_line(f"x {words[0]} {words[1]}")
-    except (IndexError, paramiko.SSHException):
+    except (IndexError, paramiko.SSHException, paramiko.hostkeys.InvalidHostKey):
         entry = None
     if entry is None or entry.key is None:
         raise ConfigurationError(
