@@ -28,7 +28,9 @@ def test_a_duration_is_read(written: float | str, meant: float) -> None:
     assert seconds(written) == meant
 
 
-@pytest.mark.parametrize("written", ["", "5", "soon", "-3 days", "5 ms", "5 ss", "1 month", "٣ days"])
+@pytest.mark.parametrize(
+    "written", ["", "5", "soon", "-3 days", "5 ms", "5 ss", "1 month", "٣ days"]
+)
 def test_what_is_no_duration_is_refused(written: str) -> None:
     """Milliseconds above all are not taken for minutes."""
     with pytest.raises(ConfigurationError, match="is not a duration"):

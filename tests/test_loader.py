@@ -59,10 +59,16 @@ def test_a_misspelt_environment_suggests_the_right_one(tmp_path: Path) -> None:
         ("x = 1\nimport nothing_like_it\n", r"deploy\.py:2: ModuleNotFoundError"),
         ("x = 1\n\ny = (\n", r"deploy\.py:3: SyntaxError"),
         ("from deploykit.stages import Shell\nShell('a', doo='b')\n", r"deploy\.py:2: TypeError"),
-        ("from deploykit import Host\nHost('a b')\n", r"deploy\.py:2: Host\('a b'\): not an address"),
+        (
+            "from deploykit import Host\nHost('a b')\n",
+            r"deploy\.py:2: Host\('a b'\): not an address",
+        ),
         ("import sys\nsys.exit(0)\n", r"deploy\.py:2: SystemExit"),
         ("x = 1\n", "declares no environment"),
-        (GOOD + "again = Environment(pipeline, hosts=[Host('a')], name='staging')\n", "2 environments"),
+        (
+            GOOD + "again = Environment(pipeline, hosts=[Host('a')], name='staging')\n",
+            "2 environments",
+        ),
     ],
 )
 def test_a_mistake_in_it_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:

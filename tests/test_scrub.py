@@ -49,7 +49,9 @@ def test_a_secret_is_masked_in_every_form(value: str, before: str, after: str, f
 @given(st.lists(VALUES, min_size=2, max_size=4), AROUND)
 def test_several_secrets_are_masked_together(values: list[str], between: str) -> None:
     """Of secrets that contain one another, the longest goes first."""
-    said = knowing(*values, values[0] + values[1]).text(between.join([values[0] + values[1], *values]))
+    said = knowing(*values, values[0] + values[1]).text(
+        between.join([values[0] + values[1], *values])
+    )
     assert not [value for value in values if value in said.replace(between, " ")]
 
 

@@ -42,6 +42,8 @@ fi
 READY = """\
 file={file}
 folder=$(dirname -- "$file")
+# Before the first deploy the folder may be missing: Transfer makes it where its parent allows that.
+while [ ! -e "$folder" ]; do folder=$(dirname -- "$folder"); done
 command -v sqlite3 >/dev/null || command -v python3 >/dev/null || exit 10
 [ -w "$folder" ] && [ -x "$folder" ] || exit 14
 [ ! -e "$file" ] || [ -w "$file" ] || exit 14

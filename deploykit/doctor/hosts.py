@@ -13,7 +13,7 @@ from deploykit.shell import fill
 
 __all__ = ["examine"]
 
-TOOLS = ("awk", "flock", "setsid", "sha256sum", "tar", "readlink", "stat")
+TOOLS = ("awk", "flock", "setsid", "sha256sum", "readlink", "stat")
 PACKAGES = {"flock": "util-linux", "setsid": "util-linux", "awk": "gawk"}
 LITTLE, TOO_LITTLE = 2e9, 2e8  # bytes free: a person should know; a release may not fit
 FEW_FILES = 5000  # that may be made: a release with its packages has more
@@ -84,7 +84,7 @@ def _systems(last: Mapping[str, str]) -> str:
 def _tools(missing: Iterable[str], host: str) -> Iterator[Finding]:
     tools = list(missing)
     for tool in tools:
-        package = PACKAGES.get(tool, "coreutils" if tool != "tar" else "tar")
+        package = PACKAGES.get(tool, "coreutils")
         yield Finding.problem(
             f"{tool} is missing", f"as root there: apt-get install {package}", host=host
         )

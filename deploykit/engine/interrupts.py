@@ -98,13 +98,16 @@ class Interrupts:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         first = not self._asked.is_set()
-        self.signal = self.signal or signal.Signals(number).name
+        name = signal.Signals(number).name
+        self.signal = self.signal or name
         self._asked.set()
         if self._at_once:
             if first:
                 self.check()
-        elif not first:
-            self._leave(signal.Signals(number).name)
+        elif not first and name == self.signal:
+            # CI systems send another signal some seconds after the first: going on with the
+            # rollback uses these seconds best. Only a person sends the same one twice.
+            self._leave(name)
 
     def _leave(self, name: str) -> None:
         """

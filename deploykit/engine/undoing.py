@@ -43,11 +43,13 @@ def undo_runs(
     Returns:
         The result of the last one undone: exit code 0 if all are.
     """
-    fleet.each(lambda session: session.prepare())
     if isinstance(chosen, History):
         own, targets = chosen, list((chosen.opening or {})["undoes"])
     else:
         own, targets = None, [run.run for run in chosen]
+        for each in chosen:
+            of_run(fleet, each)  # refuses what lacks a host, before anything is touched
+    fleet.each(lambda session: session.prepare())
     run = own.run if own else _fresh_id()
     epoch = lock.take(fleet, run, "rollback")
     events = events.bind(run=run)

@@ -95,9 +95,17 @@ def _assigned(node: ast.stmt) -> list[tuple[str, ast.expr]]:
     """Return the module's names that *node* assigns to."""
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
         return [(node.target.id, node.value)]
-    if isinstance(node, ast.Assign):
-        return [(name.id, node.value) for name in node.targets if isinstance(name, ast.Name)]
-    return []
+    if not isinstance(node, ast.Assign):
+        return []
+    pairs = [pair for target in node.targets for pair in _unpacked(target, node.value)]
+    return [(name.id, value) for name, value in pairs if isinstance(name, ast.Name)]
+
+
+def _unpacked(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """Return the single assignments that `a, b = 1, 2` makes."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return list(zip(target.elts, value.elts, strict=False))
+    return [(target, value)]
 
 
 def _words(path: str, name: str, value: ast.expr | None) -> tuple[str, ...]:

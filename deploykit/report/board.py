@@ -78,7 +78,7 @@ class Board:
             self.running.clear()
             self.uploads.clear()
             self.tail.clear()
-        return name in ("stage_planned", "check_attempt", "command_ended", "connected")
+        return name in ("stage_planned", "command_ended", "connected")
 
     def seconds(self, unit: Unit) -> float:
         """Return how long *unit* has been at work."""

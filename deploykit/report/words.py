@@ -101,11 +101,6 @@ def _lock_waiting(event: Event) -> Said:
     return "warning", f"waiting for the lock: {holder}"
 
 
-def _check_attempt(event: Event) -> Said:
-    rest = _others(event)
-    return "faint", f"not yet: {rest}" if rest else "asked; not yet"
-
-
 def _confirmed_failed(event: Event) -> Said:
     return "warning", f"failed after the run was confirmed: {event.get('error', '')}"
 
@@ -149,7 +144,6 @@ def _line(text: Any) -> str:
 WORDS: dict[str, Callable[[Event], Said]] = {
     "run_started": _run_started,
     "connected": _connected,
-    "lock_taken": _fixed("faint", "locked"),
     "lock_waiting": _lock_waiting,
     "lock_not_freed": _fixed("warning", "the lock could not be freed", "error"),
     "run_taken_over": _fixed("warning", "taken over from its controller", "state"),
@@ -162,7 +156,6 @@ WORDS: dict[str, Callable[[Event], Said]] = {
     "command_output": _text,
     "command_ended": _command_ended,
     "upload_progress": _upload,
-    "check_attempt": _check_attempt,
     "rollback_started": _fixed("warning", "going back", "reason"),
     "stage_undone": _timed("warning", "undone"),
     "undo_failed": _fixed("bad", "UNDO FAILED", "error"),

@@ -27,7 +27,8 @@ class Process:
         start: when it began, in clock ticks since boot.
         cwd: its working directory; empty where we may not know.
         exe: its program; empty where we may not know.
-        args: those of its arguments that name a path under the root.
+        args: those of its arguments that name a path under the root, `--option=path` where an
+            option stands before it.
     """
 
     pid: int
@@ -147,7 +148,9 @@ dk_processes() { # ROOT PID...: what is known of each
     dk_path=$(readlink "/proc/$dk_pid/cwd" 2>/dev/null) && echo "cwd=$dk_path"
     dk_path=$(readlink "/proc/$dk_pid/exe" 2>/dev/null) && echo "exe=$dk_path"
     { tr '\0' '\n' <"/proc/$dk_pid/cmdline"; } 2>/dev/null |
-      grep -F -- "$dk_root/" | sed 's/^/arg=/'
+      dk_under=$dk_root/ awk '
+        index($0, ENVIRON["dk_under"]) { print "arg=" (option ? option "=" : "") $0 }
+        { option = $0 ~ /^--[a-z-]+$/ ? $0 : "" }'
   done
 }
 """

@@ -58,17 +58,27 @@ def _judge_processes(facts: Facts, release: str, since: int, reloads: bool) -> V
         others = _releases(facts, process) - {release}
         if others:
             return Verdict("no", f"process {process.pid} runs release {_names(others)}")
-    for process in leading:
-        if release in _releases(facts, process):
-            continue
-        if process.start < since:
-            return Verdict("no", f"process {process.pid} is older than the release's publishing")
-        if not _placed(facts, process):
-            return Verdict("unknown", _unplaced(facts, process))
+    unseen = [process for process in leading if release not in _releases(facts, process)]
+    for process in unseen:
+        doubt = _doubt(facts, process, since, reloads)
+        if doubt:
+            return doubt
     for process in counted:
         if process.start < since and release not in _releases(facts, process):
             return Verdict("unknown", f"process {process.pid} is left from before")
     return Verdict("proven")
+
+
+def _doubt(facts: Facts, process: Process, since: int, reloads: bool) -> Verdict | None:
+    """Return why a process whose folder is not seen may not be the release's; None if it must."""
+    if process.start < since:
+        return Verdict("no", f"process {process.pid} is older than the release's publishing")
+    old_master = reloads and not _fresh_master(facts, process, since)
+    if old_master and not _moved(facts, process):
+        return Verdict("unknown", _unmoved(facts, process))
+    if not old_master and not _placed(facts, process):
+        return Verdict("unknown", _unplaced(facts, process))
+    return None
 
 
 def running_release(facts: Facts, *, reloads: bool = False) -> str:
@@ -79,7 +89,12 @@ def running_release(facts: Facts, *, reloads: bool = False) -> str:
         return _names(seen)
     ground = facts.ground
     since = ground.tick if ground.published == ground.link else ground.moved
-    placed = leading and all(_placed(facts, process) for process in leading)
+    placed = leading and all(
+        _moved(facts, process)
+        if reloads and not _fresh_master(facts, process, since)
+        else _placed(facts, process)
+        for process in leading
+    )
     if placed and all(process.start >= since for process in leading):
         return ground.link
     return ""
@@ -105,6 +120,35 @@ def _placed(facts: Facts, process: Process) -> bool:
     text = "\n".join([*facts.places, *process.args])
     roots = "|".join(re.escape(root) for root in facts.ground.roots)
     return bool(re.search(rf"(?:^|[\s=:,!-])(?:{roots})/current(?:[/\s:,;]|$)", text, re.MULTILINE))
+
+
+def _fresh_master(facts: Facts, process: Process, since: int) -> bool:
+    """Return whether the master that forked *process* itself began after the link moved."""
+    masters = [p for p in facts.processes if p.pid in (process.parent, process.pid)]
+    return all(p.start >= since for p in masters if p.pid in facts.mains)
+
+
+def _moved(facts: Facts, process: Process) -> bool:
+    """
+    Return whether a worker was told to go to `current`.
+
+    A reloaded master forks its workers in the folder where it was itself started: neither that
+    nor the path of its program shows that they serve what the link points to now. gunicorn and
+    uwsgi follow the link where an option such as `--chdir` names it.
+    """
+    family = [p for p in facts.processes if p.pid in (process.parent, process.pid)]
+    text = "\n".join(word for p in family for word in p.args)
+    roots = "|".join(re.escape(root) for root in facts.ground.roots)
+    option = "--(?:chdir|pythonpath|app-dir)="
+    return bool(re.search(rf"^{option}(?:{roots})/current(?:/|$)", text, re.MULTILINE))
+
+
+def _unmoved(facts: Facts, process: Process) -> str:
+    root = facts.ground.roots[0] if facts.ground.roots else ""
+    return (
+        f"process {process.pid} was forked by a master that may still be in an older release; "
+        f"give the service --chdir {root}/current, or Restart a url= that answers the release's id"
+    )
 
 
 def _unplaced(facts: Facts, process: Process) -> str:

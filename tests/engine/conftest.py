@@ -18,6 +18,7 @@ from deploykit.engine import api
 from deploykit.engine.events import Event, Events
 from deploykit.engine.fleet import Fleet
 from deploykit.engine.journal import History
+from deploykit.engine.outcome import RunResult
 from deploykit.engine.status import all_runs
 from deploykit.stage import AnyStage
 
@@ -56,7 +57,7 @@ class Site:
             pipeline, hosts=[Host("local:", name="one")], name="production", project=self.project
         )
 
-    def run(self, *stages: AnyStage, **options: Any) -> api.RunResult:
+    def run(self, *stages: AnyStage, **options: Any) -> RunResult:
         """Run *stages*, and keep what was told."""
         return api.run(self.environment(*stages, **options), listeners=[self.told.append])
 
@@ -102,9 +103,8 @@ class Site:
         found: Sequence[History] = self.look(all_runs)
         return found
 
-    @property
     def is_locked(self) -> bool:
-        """Whether somebody holds the lock."""
+        """Return whether somebody holds the lock."""
         return api.lock_status(self.environment()) is not None
 
     def lines(self, name: str) -> list[str]:
@@ -120,7 +120,7 @@ def site(tmp_path: Path) -> Site:
     project.mkdir()
     (project / "app").mkdir()
     (project / "app" / "main.py").write_text("print('hello')\n")
-    return Site(tmp_path / "it's the \"root\"", project)
+    return Site(tmp_path / 'it\'s the "root"', project)
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from deploykit.engine.journal import History, Record, parse
 from deploykit.errors import JournalError
 
 RECORDS = st.lists(
-    st.fixed_dictionaries(
-        {"kind": st.sampled_from(["plan", "began", "ended"]), "text": st.text()}
-    ),
+    st.fixed_dictionaries({"kind": st.sampled_from(["plan", "began", "ended"]), "text": st.text()}),
     max_size=6,
 )
 

@@ -39,7 +39,9 @@ def scrubber() -> Scrubber:
 @pytest.fixture
 def resolver(tmp_path: Path, scrubber: Scrubber) -> Resolver:
     """Return a resolver for an environment called production."""
-    return Resolver("production", tmp_path, {"postgres://u:***@h/d": "postgres://u:pw1@h/d"}, scrubber)
+    return Resolver(
+        "production", tmp_path, {"postgres://u:***@h/d": "postgres://u:pw1@h/d"}, scrubber
+    )
 
 
 def test_a_variable_of_the_operator_s(
@@ -101,7 +103,7 @@ def test_a_literal_is_known_again_by_its_masked_form(resolver: Resolver) -> None
     """A journal has only that; `deploy.py` has the value, or the error says it is gone."""
     journalled = Secret("literal", name="postgres://u:***@h/d")
     assert resolver.secret(journalled) == "postgres://u:pw1@h/d"
-    with pytest.raises(SecretMissing, match="stood in deploy.py"):
+    with pytest.raises(SecretMissing, match=r"stood in deploy\.py"):
         resolver.secret(Secret("literal", name="mysql://u:***@h/d"))
 
 

@@ -10,7 +10,8 @@ from tests.engine.conftest import Site
 from tests.farm import eventually
 from tests.processes import running
 
-ONE = "Shell('one', do='echo one >>\"$DEPLOYKIT_ROOT/log\"', undo='echo un-one >>\"$DEPLOYKIT_ROOT/log\"')"
+LOG = '"$DEPLOYKIT_ROOT/log"'
+ONE = f"Shell('one', do='echo one >>{LOG}', undo='echo un-one >>{LOG}')"
 TWO = ONE.replace("one", "two")
 GOOD = f"Transfer('app'), {ONE}, {TWO}"
 BAD = f"{GOOD}, Shell('fail', do='exit 1')"
@@ -30,13 +31,13 @@ def test_resume_goes_on_forward(site: Site, event: str, number: int, log: list[s
     """Every effect once; a run that had no journal touched nothing, and frees its lock."""
     production = site.declare(GOOD)
     site.killed("run", event, number)
-    assert site.is_locked
-    with pytest.raises(Refused, match="deploykit resume production|is unfinished") as refused:
+    assert site.is_locked()
+    with pytest.raises(Refused, match="is unfinished") as refused:
         api.run(production)
     assert "deploykit rollback production" in refused.value.then
     result = api.resume(production)
     assert site.lines("log") == log
-    assert not site.is_locked
+    assert not site.is_locked()
     if log:
         assert result is not None
         assert (result.exit_code, result.state) == (0, "sealed")
@@ -56,7 +57,7 @@ def test_resume_goes_on_backward(site: Site, event: str, number: int) -> None:
     assert result is not None
     assert (result.exit_code, result.state) == (1, "rolled_back")
     assert site.lines("log") == BACK
-    assert not site.is_locked
+    assert not site.is_locked()
     assert [line.state for line in api.releases(production)[0].ledger.lines] == ["bad"]
 
 
@@ -67,9 +68,7 @@ def test_resume_goes_on_backward(site: Site, event: str, number: int) -> None:
         ("run_rolled_back", 1, BACK),
     ],
 )
-def test_rollback_undoes_what_was_done(
-    site: Site, event: str, number: int, log: list[str]
-) -> None:
+def test_rollback_undoes_what_was_done(site: Site, event: str, number: int, log: list[str]) -> None:
     """Only what was touched, exit code 0, and never the run before it."""
     assert api.run(site.declare("Shell('before', do='true')")).ok
     production = site.declare(BAD if event == "run_rolled_back" else GOOD)
@@ -77,7 +76,7 @@ def test_rollback_undoes_what_was_done(
     result = api.rollback(production)
     assert (result.exit_code, result.state) == (0, "rolled_back")
     assert site.lines("log") == log
-    assert not site.is_locked
+    assert not site.is_locked()
     assert [run.state for run in api.runs(production)] == ["rolled_back", "sealed"]
 
 
@@ -86,12 +85,12 @@ def test_a_rollback_that_is_killed_is_finished_by_resume(site: Site) -> None:
     production = site.declare(GOOD)
     assert api.run(production).ok
     site.killed("rollback", "stage_undone", 1)
-    assert site.is_locked
+    assert site.is_locked()
     result = api.resume(production)
     assert result is not None
     assert (result.exit_code, result.state) == (0, "rolled_back")
     assert site.lines("log") == BACK
-    assert not site.is_locked
+    assert not site.is_locked()
 
 
 def test_a_command_that_outlives_its_controller_is_joined(site: Site) -> None:
@@ -137,7 +136,7 @@ def test_an_upload_without_its_contents_goes_back(site: Site) -> None:
     assert result is not None
     assert (result.exit_code, result.state) == (1, "rolled_back")
     assert "contents are not here" in str(result.error)
-    assert not site.is_locked
+    assert not site.is_locked()
 
 
 def test_a_stage_that_is_not_here_is_said_so(site: Site) -> None:
@@ -157,7 +156,7 @@ def test_a_stage_that_is_not_here_is_said_so(site: Site) -> None:
     with pytest.raises(JournalError, match="own_stage_here:Own, which cannot be imported") as gone:
         api.resume(production)
     assert gone.value.exit_code == 5
-    assert site.is_locked
+    assert site.is_locked()
 
 
 def test_a_controller_at_work_is_not_disturbed(site: Site) -> None:
@@ -174,7 +173,7 @@ def test_a_controller_at_work_is_not_disturbed(site: Site) -> None:
         assert result.exit_code == 0
         assert (site.root / "undone").exists()
         assert controller.wait(30) != 0
-    assert not site.is_locked
+    assert not site.is_locked()
     assert [run.state for run in site.histories] == ["rolled_back"]
 
 
@@ -189,4 +188,4 @@ def test_a_journal_that_is_not_on_all_hosts_never_goes_forward(site: Site) -> No
     assert result is not None
     assert (result.exit_code, result.state) == (1, "rolled_back")
     assert site.lines("log") == []
-    assert not site.is_locked
+    assert not site.is_locked()

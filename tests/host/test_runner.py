@@ -87,7 +87,7 @@ class Runner:
 @pytest.fixture
 def runner(tmp_path: Path) -> Runner:
     """Return a runner that holds the lock, in a root whose name needs quoting."""
-    root = tmp_path / "it's a \"root\" $HOME"
+    root = tmp_path / 'it\'s a "root" $HOME'
     (root / ".deploykit" / "runs").mkdir(parents=True)
     program = root / ".deploykit" / "runner.sh"
     program.write_text(script("runner.sh"))
@@ -151,7 +151,9 @@ def test_a_message_that_was_cut_is_not_acted_upon(runner: Runner) -> None:
     for size in (0, 10, 65, len(message) - 1):
         assert runner.call(*words, stdin=message[:size])[0] == ["cut"]
     assert not (runner.root / "done").exists()
-    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed("{}\n")[:-1])[0] == ["cut"]
+    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed("{}\n")[:-1])[0] == [
+        "cut"
+    ]
     assert not runner.private(f"runs/{RUN}/journal.jsonl").exists()
     assert runner.call("lock", "other", "0", stdin=b"x")[0] == ["cut"]
     assert list(runner.private(".").glob(".owner*")) == []
@@ -255,9 +257,9 @@ def test_a_torn_line_is_ended_before_the_next(runner: Runner) -> None:
     runner.exec("true")
     journal = runner.private(f"runs/{RUN}/journal.jsonl")
     journal.write_bytes(journal.read_bytes()[:-20])
-    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed('{"kind":"x"}\n'))[0] == [
-        "appended"
-    ]
+    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed('{"kind":"x"}\n'))[
+        0
+    ] == ["appended"]
     last = json.loads(journal.read_text().splitlines()[-1])
     assert (last["kind"], last["seq"]) == ("x", 3)
 
@@ -292,7 +294,7 @@ def test_stopping_what_never_began_is_done_at_once(runner: Runner) -> None:
 
 def test_secrets_stand_in_no_argument_and_in_no_file_afterwards(runner: Runner) -> None:
     """They travel on standard input, and the payload removes itself before it does anything."""
-    secret = "hunter2-in-the-payload"  # noqa: S105  # made up
+    secret = "hunter2-in-the-payload"  # made up
     text = f"export TOKEN='{secret}'\ntouch {runner.at}/began\n"
     words, message = runner.command(
         text + f"until [ -e {runner.at}/go ]; do sleep 0.02; done\n", digest="0" * 64

@@ -1,4 +1,4 @@
-"""A small shop in three releases, for real hosts: gunicorn behind nginx, Alembic, a real database."""
+"""A small shop in three releases: gunicorn behind nginx, Alembic, a real database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Description=The shop
 User=app
 WorkingDirectory=/srv/shop/current
 EnvironmentFile=/srv/shop/shared/.env
-ExecStart=/srv/shop/current/.venv/bin/python -m gunicorn --workers 2 --bind 127.0.0.1:8000 app:application
+ExecStart=/srv/shop/current/.venv/bin/python -m gunicorn -w 2 -b 127.0.0.1:8000 app:application
 [Install]
 WantedBy=multi-user.target
 """

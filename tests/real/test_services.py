@@ -112,10 +112,15 @@ def test_the_start_limit(site: Site) -> None:
     assert result.ok, result.error
 
 
+RELOADS = (
+    "ExecStart=\nExecStart=/usr/bin/python3 master.py 8000 --chdir /srv/shop/current\n"
+    "ExecReload=kill -HUP $MAINPID"
+)
+
+
 def test_a_reload_is_proved_by_its_workers(site: Site) -> None:
     """With reload=True the main process stays, and the worker is the new release's."""
-    more = "ExecStart=\nExecStart=/usr/bin/python3 master.py 8000\nExecReload=kill -HUP $MAINPID"
-    site.unit(more=more)
+    site.unit(more=RELOADS)
     site.allow("reload", "start", "stop", "reset-failed")
     shop = site.environment(Restart(Systemd("shop.service", reload=True)))
     first = shop.run()
@@ -129,8 +134,7 @@ def test_a_reload_is_proved_by_its_workers(site: Site) -> None:
 
 def test_a_reload_is_undone(site: Site) -> None:
     """A failure later in the run reloads the workers of the release before."""
-    more = "ExecStart=\nExecStart=/usr/bin/python3 master.py 8000\nExecReload=kill -HUP $MAINPID"
-    site.unit(more=more)
+    site.unit(more=RELOADS)
     site.allow("reload", "start", "stop", "reset-failed")
     restart = Restart(Systemd("shop.service", reload=True))
     first = site.environment(restart).run()

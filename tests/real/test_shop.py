@@ -47,8 +47,8 @@ class Shop:
 
     def environment(self, page: str = "/page") -> Environment:
         """Return the environment, smoke-tested by *page*."""
-        kind = {"postgres": Postgres, "mariadb": MariaDB}[self.engine]
-        database = kind(Secret.on_host("shared/.env", "DATABASE_URL"))
+        url = Secret.on_host("shared/.env", "DATABASE_URL")
+        database = Postgres(url) if self.engine == "postgres" else MariaDB(url)
         pipeline = Pipeline(
             app="shop",
             root="/srv/shop",

@@ -1,4 +1,4 @@
-"""Hosts that disagree, are gone, or are left out: nobody's lock is lost, and nobody is forgotten."""
+"""Hosts that disagree, are gone, or are left out: no lock is lost, and no host is forgotten."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_takeover_that_fails_frees_nothing(
         fleet.each(lambda session: session.prepare())
         lock.take(fleet, "20261104T101512Z-0badcafe", "run")
         second.root(f"rm -rf {ROOT}/.deploykit/lock; touch {ROOT}/.deploykit/epoch.new")
-        second.root(f"chown -R root {ROOT}/.deploykit; chmod 755 {ROOT}/.deploykit")
+        second.root(f"chown -R root {ROOT}/.deploykit; chmod -R a+rX {ROOT}/.deploykit")
         with pytest.raises(Exception, match="cannot write in"):
             lock.take(fleet, "20261104T101512Z-0badcafe", "resume")
     assert is_locked(first)

@@ -83,8 +83,10 @@ def test_all_processes_count() -> None:
 
 
 def test_a_reload_is_judged_by_its_workers() -> None:
-    """The main process may be as old as it likes; no worker may."""
-    master = Process(7, 1, 500, cwd=OLD)
+    """The main process may be old, if it was told to follow the link; no worker may."""
+    lost = Process(7, 1, 500, cwd=OLD)
+    assert outcome(facts(lost, Process(8, 7, 1001)), reloads=True) == "unknown"
+    master = replace(lost, args=("--chdir=/srv/shop/current",))
     assert outcome(facts(master, Process(8, 7, 1001)), reloads=True) == "proven"
     assert outcome(facts(master, Process(8, 7, 1001, cwd=NEW)), reloads=True) == "proven"
     assert outcome(facts(master, Process(8, 7, 1001, cwd=OLD)), reloads=True) == "no"

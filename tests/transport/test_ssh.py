@@ -156,7 +156,7 @@ def test_an_unreachable_host_is_named(
 
 def test_an_address_that_does_not_resolve_is_named() -> None:
     """A typo in a name is no traceback."""
-    with pytest.raises(ConnectFailed, match="no SSH connection to nowhere.invalid:22"):
+    with pytest.raises(ConnectFailed, match=r"no SSH connection to nowhere\.invalid:22"):
         ssh.connect(Target("nowhere.invalid", user="deploy"))
 
 
@@ -216,7 +216,9 @@ def test_a_login_shell_s_banner_is_no_answer(host: Host) -> None:
 def test_any_login_shell_will_do(host: Host, shell: str) -> None:
     """What is sent to it are words that every shell takes alike."""
     host.root("ln -sf /bin/busybox /usr/local/bin/ash; echo /usr/local/bin/ash >>/etc/shells")
-    host.root(f"usermod -s {shell} deploy; rm -rf /srv/it*; install -d -o deploy '/srv/it'\\''s here'")
+    host.root(
+        f"usermod -s {shell} deploy; rm -rf /srv/it*; install -d -o deploy '/srv/it'\\''s here'"
+    )
     try:
         with session(host, "/srv/it's here") as on_host:
             on_host.prepare()
@@ -272,7 +274,9 @@ def test_what_a_command_said_before_the_link_was_cut_is_told_once(host: Host) ->
     heard = bytearray()
     with session(host, "/tmp") as on_host:
         on_host.prepare()
-        text = r"cd /tmp; printf '\001deploykit\n'; cat said; [ -e begun ] || { : >begun; sleep 300; }"
+        text = (
+            r"cd /tmp; printf '\001deploykit\n'; cat said; [ -e begun ] || { : >begun; sleep 300; }"
+        )
         host.write(on_host._runner, text, owner="deploy:deploy")
         call_it = threading.Thread(target=lambda: _unanswered(on_host, heard))
         call_it.start()
