@@ -62,3 +62,12 @@ Takeover = Annotated[
         "--takeover", help="Take the run over although its controller seems alive, unasked."
     ),
 ]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="HOST",
+        help="Leave this host out; may be repeated.",
+        show_default=False,
+    ),
+]

@@ -4,7 +4,7 @@ import typer
 
 from deploykit.cli.act import act
 from deploykit.cli.ask import asked_first
-from deploykit.cli.options import EnvironmentName, Json, LogFormatOption, Takeover
+from deploykit.cli.options import EnvironmentName, Json, LogFormatOption, Takeover, Without
 
 EXAMPLE = "deploykit resume production"
 
@@ -12,6 +12,7 @@ EXAMPLE = "deploykit resume production"
 def resume(
     ctx: typer.Context,
     environment: EnvironmentName,
+    without: Without = None,
     takeover: Takeover = False,
     as_json: Json = False,
     log_format: LogFormatOption = None,
@@ -31,6 +32,9 @@ def resume(
         as_json=as_json,
         log_format=log_format,
         deed=lambda chosen, listeners: asked_first(
-            takeover, lambda sure: api.resume(chosen, takeover=sure, listeners=listeners)
+            takeover,
+            lambda sure: api.resume(
+                chosen, takeover=sure, without=tuple(without or ()), listeners=listeners
+            ),
         ),
     )

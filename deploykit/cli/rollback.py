@@ -6,7 +6,7 @@ import typer
 
 from deploykit.cli.act import act
 from deploykit.cli.ask import asked_first
-from deploykit.cli.options import EnvironmentName, Json, LogFormatOption, Takeover
+from deploykit.cli.options import EnvironmentName, Json, LogFormatOption, Takeover, Without
 
 EXAMPLE = "deploykit rollback production"
 
@@ -23,6 +23,7 @@ def rollback(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on although data is lost, as plan says.")
     ] = False,
+    without: Without = None,
     takeover: Takeover = False,
     as_json: Json = False,
     log_format: LogFormatOption = None,
@@ -48,7 +49,12 @@ def rollback(
         deed=lambda chosen, listeners: asked_first(
             takeover,
             lambda sure: api.rollback(
-                chosen, release, accept_loss=accept_loss, takeover=sure, listeners=listeners
+                chosen,
+                release,
+                accept_loss=accept_loss,
+                takeover=sure,
+                without=tuple(without or ()),
+                listeners=listeners,
             ),
         ),
     )

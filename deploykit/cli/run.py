@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploykit.cli.act import act
-from deploykit.cli.options import EnvironmentName, Json, LogFormatOption
+from deploykit.cli.options import EnvironmentName, Json, LogFormatOption, Without
 
 EXAMPLE = "deploykit run production"
 
@@ -16,10 +16,7 @@ def run(
     again: Annotated[
         bool, typer.Option("--again", help="Release even what was rejected, or is older.")
     ] = False,
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="HOST", help="Leave this host out; may be repeated."),
-    ] = None,
+    without: Without = None,
     lock_wait: Annotated[
         float,
         typer.Option(

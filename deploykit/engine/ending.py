@@ -130,7 +130,8 @@ def _not_as_before(
 def _published(table: Mapping[str, tuple[Measure, ...]]) -> str:
     """Return the release that was measured as the published one, where a stage publishes."""
     measures = (measure for found in table.values() for measure in found)
-    return next((measure.is_ for measure in measures if measure.kind == "release"), "")
+    found_one = (measure.is_ for measure in measures if measure.kind == "release")
+    return next((release for release in found_one if release not in ("none", "?")), "")
 
 
 def _result(

@@ -23,7 +23,6 @@ FORWARD, BACK, NOTHING = ["one", "two"], ["one", "two", "un-two", "un-one"], lis
     [
         ("stage_planned", 2, NOTHING),
         ("stage_started", 1, FORWARD),
-        ("command_ended", 3, FORWARD),
         ("run_confirmed", 1, FORWARD),
     ],
 )

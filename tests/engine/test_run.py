@@ -295,9 +295,9 @@ def test_a_listener_that_fails_changes_nothing(site: Site) -> None:
     assert site.events("listener_failed")
 
 
-@pytest.mark.parametrize("secret", ["deploykit", "mark"])
-def test_a_password_like_a_word_of_ours_harms_nothing(site: Site, secret: str) -> None:
+def test_a_password_like_a_word_of_ours_harms_nothing(site: Site) -> None:
     """A journal is exact whatever is secret, and events do not show it."""
+    secret = "deploykit"
     site.root.mkdir()
     (site.root / ".env").write_text(f"DB_PASSWORD={secret}x\nAPI_TOKEN='{secret}'\n")
     show = Shell("show", do='echo "it is <$API_TOKEN>"; [ "$API_TOKEN" = ' + f'"{secret}" ]')

@@ -284,16 +284,15 @@ def _on_small_disk(hosts: Hosts, project: Path) -> Shop:
 SLOW = f"Shell('slow', do='touch {ROOT}/began; sleep 300', undo='echo undo-slow >>{LOG}')"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_during_a_command_goes_back(shop: Shop, number: signal.Signals) -> None:
+def test_a_signal_during_a_command_goes_back(shop: Shop) -> None:
     """The command is stopped, everything is undone, exit code 130, and the lock is free."""
     shop.declare(f"Transfer('app'), {MARK}, {SLOW}")
     with shop.start("run", "production") as run:
         eventually(lambda: shop.host.exists(f"{ROOT}/began"), within=30)
-        run.send_signal(number)
+        run.send_signal(signal.SIGHUP)
         said, _ = run.communicate(timeout=30)
     assert run.returncode == 130, said
-    assert number.name in said
+    assert "SIGHUP" in said
     assert shop.log() == ["do", "undo-slow", "undo"]
     assert not shop.is_locked()
     assert shop.states() == ["rolled_back"]
@@ -317,13 +316,12 @@ def test_a_signal_during_an_upload_goes_back(shop: Shop) -> None:
     assert not shop.is_locked()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_a_build_touches_nothing(shop: Shop, number: signal.Signals) -> None:
+def test_a_signal_during_a_build_touches_nothing(shop: Shop) -> None:
     """It ends the build at once, with what it started, and no host was asked."""
     shop.declare("Local('touch building; sleep 300; touch built'), Transfer('app')")
     with shop.start("run", "production") as run:
         eventually((shop.project / "building").exists, within=30)
-        run.send_signal(number)
+        run.send_signal(signal.SIGTERM)
         said, _ = run.communicate(timeout=20)
     assert run.returncode == 130, said
     assert "nothing was touched" in said
@@ -331,8 +329,7 @@ def test_a_signal_during_a_build_touches_nothing(shop: Shop, number: signal.Sign
     assert shop.host.root(f"ls -A {ROOT}").stdout == ""
 
 
-@pytest.mark.parametrize(("verb", "code"), [("resume", 1), ("rollback", 0)])
-def test_a_second_signal_leaves_at_once(shop: Shop, verb: str, code: int) -> None:
+def test_a_second_signal_leaves_at_once(shop: Shop) -> None:
     """Exit code 3 with the command to type; the lock stays, and that command finishes."""
     undo = f"touch {ROOT}/undoing; until [ -e {ROOT}/go ]; do sleep 0.05; done; {UNDO}"
     shop.declare(f"Shell('mark', do='{DO}', undo='{undo}'), {SLOW}")
@@ -350,7 +347,7 @@ def test_a_second_signal_leaves_at_once(shop: Shop, verb: str, code: int) -> Non
     refused, why = shop.call("run", "production")
     assert (refused, "is unfinished" in why) == (5, True), why
     shop.host.root(f"touch {ROOT}/go")
-    assert shop.call(verb, "production")[0] == code
+    assert shop.call("resume", "production")[0] == 1
     assert shop.log() == ["do", "undo-slow", "undo"]
     assert not shop.is_locked()
     assert shop.states() == ["rolled_back"]

@@ -9,7 +9,7 @@ import pytest
 from deploykit import Environment, Pipeline
 from deploykit import Host as Target
 from deploykit.stage import AnyStage
-from deploykit.stages import Install, Shell, Transfer
+from deploykit.stages import Install, Local, Shell, Transfer
 from deploykit.testing import Bench, StageContract
 from tests.farm import Host
 
@@ -68,3 +68,12 @@ class TestShell(StageContract):
             undo="rm -f /srv/shop/mark",
         )
         return bench(host, tmp_path, Transfer("app"), shell, stage="mark")
+
+
+class TestLocal(StageContract):
+    """`Local` against the contract: built here, so that nothing on a host ever changes."""
+
+    @pytest.fixture
+    def bench(self, host: Host, tmp_path: Path) -> Bench:
+        """Return the bench."""
+        return bench(host, tmp_path, Local("date > app/built"), Transfer("app"), stage="local")

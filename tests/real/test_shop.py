@@ -135,9 +135,9 @@ def test_a_failed_first_deploy_leaves_nothing_running(site: Shop) -> None:
     assert site.host.root("systemctl is-active shop.service || :").stdout.strip() == "inactive"
     ledger = site.environment().status().hosts[0].ledger
     assert [(line.id, line.state, line.rejected) for line in ledger.lines] == [
-        (result.release, "bad", True)
+        (result.run, "bad", True)
     ]
-    assert site.host.exists(f"/srv/shop/releases/{result.release}/app.py")
+    assert site.host.exists(f"/srv/shop/releases/{result.run}/app.py")
 
 
 def test_a_rollback_by_hand_brings_code_and_schema_back(site: Shop) -> None:

@@ -1,0 +1,68 @@
+"""Uploads over SFTP: what is there is what was sent, or it is an error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deploykit.errors import Interrupted, TransferFailed
+from deploykit.source import read_tree
+from deploykit.transport.sftp import upload
+from tests.farm import Host, Hosts
+from tests.transport.test_ssh import session
+
+FOLDER = "/srv/up load"
+
+
+@pytest.fixture
+def folder(hosts: Hosts) -> Host:
+    """Return a host with a small disk and an empty folder for the upload."""
+    host = hosts(1, disk="64M")[0]
+    host.root(f"rm -rf '{FOLDER}'; install -d -o deploy '{FOLDER}'")
+    return host
+
+
+def send(host: Host, source: Path, told: list[dict[str, int]] | None = None) -> None:
+    """Send *source*."""
+    events: list[dict[str, int]] = [] if told is None else told
+    entries = read_tree(source).entries
+    with session(host) as place:
+        upload(place, source, entries, FOLDER, lambda **keys: events.append(keys), lambda: None)
+
+
+def test_a_disk_that_is_full_is_no_success(folder: Host, tmp_path: Path) -> None:
+    """The server's answers to the last writes come too late for SFTP to raise; we look."""
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    folder.fill()
+    with pytest.raises(TransferFailed, match=r"file is not what was sent \(disk full\?\)"):
+        send(folder, tmp_path)
+
+
+def test_what_is_there_whole_is_not_sent_again(folder: Host, tmp_path: Path) -> None:
+    """An upload that was cut goes on with what is missing or differs."""
+    for name in ("whole", "half", "missing"):
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+    folder.write(f"{FOLDER}/whole", "whole" * 1000, owner="deploy:deploy")
+    folder.write(f"{FOLDER}/half", "half" * 10, owner="deploy:deploy")
+    told: list[dict[str, int]] = []
+    send(folder, tmp_path, told)
+    assert (told[-1]["of"], told[-1]["done"]) == (2, 4000 + 7000)
+    sizes = folder.root(f"cd '{FOLDER}'; stat -c %s half missing whole").stdout.split()
+    assert sizes == ["4000", "7000", "5000"]
+
+
+def test_an_upload_ends_between_two_pieces_when_asked(folder: Host, tmp_path: Path) -> None:
+    """Not only when the file is through."""
+    (tmp_path / "big").write_bytes(os.urandom(1 << 20))
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Interrupted("interrupted by SIGTERM")
+
+    with session(folder) as place, pytest.raises(Interrupted):
+        upload(place, tmp_path, read_tree(tmp_path).entries, FOLDER, lambda **_: None, check)
+    assert len(asked) == 3
