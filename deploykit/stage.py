@@ -27,6 +27,7 @@ Optional attributes and methods, found by name:
 - `after_confirmed`: carried out after the run is confirmed; its failure is only a warning.
 - `is_check`: its failure rejects the content, so that the next push does not bring it back.
 - `pauses` / `starts`: labels of the services it stops until a later stage starts them.
+- `publishes`: it moves the link; going back never goes further while a host is gone.
 - `migrates`: it changes a schema, so that the run stays unsealed for `undo_for`.
 """
 

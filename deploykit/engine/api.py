@@ -19,7 +19,7 @@ from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunRes
 from deploykit.engine.pack import Packed, copied, pack
 from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
-from deploykit.engine.scene import Scene, look, of_run, read_history
+from deploykit.engine.scene import Scene, look, of_run, read_history, read_reachable
 from deploykit.engine.status import history, releases, runs, status
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
@@ -312,7 +312,8 @@ def _back(
 ) -> RunResult:
     failed: DeploykitError | None = None
     try:
-        if scene.histories().state != "rolled_back":  # else only its lock was left
+        reached_ones, _ = read_reachable(scene.fleet, scene.run.id)
+        if reached_ones.state != "rolled_back":  # else only its lock was left
             go_back(scene, error.what, rejected=rejected)
     except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
         failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)

@@ -9,7 +9,7 @@ from functools import partial
 
 from deploykit.engine.journal import State
 from deploykit.engine.outcome import RunResult
-from deploykit.engine.scene import Scene
+from deploykit.engine.scene import Scene, read_reachable
 from deploykit.errors import DeploykitError, Interrupted, Refused
 from deploykit.notify import notify
 from deploykit.stage import Measure
@@ -64,7 +64,7 @@ def _measured_back(
     """Measure what the hosts are like now, and let the exit code come from that."""
     state: State = "back"
     try:
-        found = scene.histories()
+        found, _ = read_reachable(scene.fleet, scene.run.id)
         state = found.state
         table = scene.measure(found.plans(), undone=True)
     except DeploykitError as unmeasured:

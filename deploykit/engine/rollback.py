@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from deploykit.engine.fleet import attempt_each
+from deploykit.engine.fleet import attempt_each, each
 from deploykit.engine.journal import History
 from deploykit.engine.receipts import stop
-from deploykit.engine.scene import Scene
-from deploykit.engine.schedule import carry_out, is_after_confirmed
+from deploykit.engine.scene import Scene, read_reachable
+from deploykit.engine.schedule import carry_out, hosts_of, is_after_confirmed
 from deploykit.errors import DeploykitError, RollbackFailed, TransportError
 
 __all__ = ["go_back"]
@@ -21,8 +21,9 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
     """
     Undo every stage that has begun, newest first; mark the release `bad`.
 
-    A stage that cannot be undone on one host is finished on the others, and nothing earlier is
-    touched after that: the schema must not be taken from under a host that runs the new code.
+    A stage that cannot be undone on one host, or may have begun on a host that is gone, is finished
+    on the others, and nothing earlier is touched after that: the schema must not be taken from
+    under a host that runs the new code.
 
     Args:
         scene: of the run that goes back.
@@ -34,12 +35,12 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
         RollbackFailed: some undo failed; the run is `stuck` until `rollback` succeeds.
     """
     scene.interrupts.going_back()
-    history = scene.histories()
-    state = history.state
-    if state != "back":
+    history, gone = read_reachable(scene.fleet, scene.run.id)
+    if history.state != "back":
         # A run that was stuck starts over: a new attempt lets ended commands run again.
-        scene.write_everywhere("back", reason=reason, rejected=rejected)
-        history = scene.histories()
+        write = partial(scene.write, kind="back", reason=reason, rejected=rejected)
+        each({host: partial(write, host) for host in history.records})
+        history, gone = read_reachable(scene.fleet, scene.run.id)
     scene.events.tell("rollback_started", reason=reason)
     _stop_running(scene, history)
     attempt = history.attempt()
@@ -50,6 +51,9 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
         if not is_after_confirmed(scene.stages[name]):
             left = [host for unit, host in plans if unit == name and (unit, host) in touched - done]
             _undo_stage(scene, name, left, plans, attempt)
+            _leave_to_the_gone(scene, name, touched, gone)
+    if gone:
+        raise _stuck(scene, "not everything is known to be undone", gone)
     was_rejected = rejected or any(record.get("rejected") for _, record in history.all("back"))
     scene.enter_release("bad", rejected=was_rejected)
     scene.write_everywhere("rolled_back")
@@ -68,6 +72,38 @@ def _stop_running(scene: Scene, history: History) -> None:
         raise _stuck(scene, "a command still runs, and cannot be stopped", failures)
 
 
+def _leave_to_the_gone(
+    scene: Scene,
+    name: str,
+    touched: set[tuple[str, str]],
+    gone: Mapping[str, BaseException],
+) -> None:
+    """
+    Declare the run stuck if the stage may have had an effect on a host that is gone.
+
+    Since a stage begins only when the one before is done on all hosts, such a host can be at most
+    one stage further than the others. These go on as far as their own publish: leaving them with
+    the new code would help nobody, and nothing before it may be touched.
+    """
+    names = list(scene.stages)
+    furthest = max((names.index(stage) for stage, _ in touched), default=-1)
+    at = names.index(name)
+    to_publish = any(getattr(scene.stages[stage], "publishes", False) for stage in names[:at])
+    if getattr(scene.stages[name], "is_check", False) or at > furthest + 1 or to_publish:
+        return
+    hosts = hosts_of(scene.stages[name], scene.fleet.environment, list(scene.fleet.sessions))
+    missing = {host: gone[host] for host in hosts if host in gone}
+    if missing:
+        raise _stuck(
+            scene, f"{name} cannot be undone", missing, stage=name, state=_left(scene, name)
+        )
+
+
+def _left(scene: Scene, name: str) -> str:
+    earlier = list(scene.stages)[: list(scene.stages).index(name)]
+    return f"not undone: {name} there, and before it {', '.join(earlier) or 'nothing'}"
+
+
 def _undo_stage(
     scene: Scene,
     name: str,
@@ -84,9 +120,7 @@ def _undo_stage(
         return
     for host, error in failures.items():
         scene.events.tell("undo_failed", stage=name, host=host, error=str(error))
-    earlier = list(scene.stages)[: list(scene.stages).index(name)]
-    left_over = f"not undone: {name} there, and before it {', '.join(earlier) or 'nothing'}"
-    raise _stuck(scene, f"{name} cannot be undone", failures, stage=name, state=left_over)
+    raise _stuck(scene, f"{name} cannot be undone", failures, stage=name, state=_left(scene, name))
 
 
 def _stuck(

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from deploykit import codec
 from deploykit.engine import journal
 from deploykit.engine.events import Events
-from deploykit.engine.fleet import Fleet
+from deploykit.engine.fleet import Fleet, attempt_each
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.receipts import LookOnly, UnitHost
 from deploykit.engine.session import Session
-from deploykit.errors import DeploykitError, JournalError, unexpected
+from deploykit.errors import DeploykitError, JournalError, TransportError, unexpected
 from deploykit.release import Ledger
 from deploykit.shell import fill
 from deploykit.stage import Acting, AnyStage, Measure, Pack, Planning, RunInfo
@@ -197,6 +197,27 @@ def read_history(fleet: Fleet, run: str) -> journal.History:
     """Read the journal of *run* from every host."""
     found = fleet.each(lambda session: tuple(session.records(session.layout.journal(run))))
     return journal.History(run, found)
+
+
+def read_reachable(fleet: Fleet, run: str) -> tuple[journal.History, dict[str, BaseException]]:
+    """
+    Read the journal of *run* from every host that can be reached.
+
+    Returns:
+        What they say, and why the others do not answer.
+
+    Raises:
+        TransportError: none answers.
+    """
+    read = {
+        name: partial(session.records, session.layout.journal(run))
+        for name, session in fleet.sessions.items()
+    }
+    found, gone = attempt_each(read)
+    unusual = [error for error in gone.values() if not isinstance(error, TransportError)]
+    if unusual or not found:
+        raise (unusual or list(gone.values()))[0]
+    return journal.History(run, {name: tuple(records) for name, records in found.items()}), gone
 
 
 def of_run(fleet: Fleet, found: journal.History) -> Fleet:

@@ -54,6 +54,7 @@ class Publish:
     """
 
     placement: ClassVar[Placement] = "each"
+    publishes: ClassVar[bool] = True
 
     link: str = "current"
     on: str | None = None

@@ -82,6 +82,7 @@ class Restart:
     """
 
     placement: ClassVar[Placement] = "serial"
+    publishes: ClassVar[bool] = True
 
     services: tuple[Service, ...]
     unproven: bool

@@ -13,7 +13,7 @@ from deploykit import Host as Target
 from deploykit.engine import api, lock
 from deploykit.engine.events import Event
 from deploykit.errors import ConnectFailed, JournalError, LockHeld, Refused
-from deploykit.stages import Shell, Transfer
+from deploykit.stages import Publish, Shell, Transfer
 from deploykit.transport import ssh
 from tests.farm import Host, Hosts
 
@@ -181,6 +181,32 @@ def test_a_host_that_vanishes_in_a_run_leaves_exit_code_3(
     assert (log(first), log(second)) == (["do", "undo"], ["do", "undo"])
     assert not is_locked(first)
     assert not is_locked(second)
+
+
+def test_the_others_go_back_as_far_as_their_publish(
+    make: Callable[..., Environment], pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a host gone, the rest serve the old release, and nothing before that is undone yet."""
+    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(ssh, "DEAD_AFTER", 6.0)
+    first, second = pair
+
+    def pull(event: Event) -> None:
+        if event["event"] == "stage_started" and event["stage"] == "slow":
+            second.linkdown()
+
+    slow = Shell("slow", do="sleep 1")
+    result = api.run(make(Transfer("app"), MARK, Publish(), slow), listeners=[pull])
+    assert (result.exit_code, result.state) == (3, "stuck"), result.error
+    assert second.name in str(result.error)
+    assert not first.exists(f"{ROOT}/current")
+    assert log(first) == ["do"]
+    second.heal()
+    assert second.exists(f"{ROOT}/current")
+    again = make(Transfer("app")).rollback()
+    assert again.exit_code == 0, again.error
+    assert (log(first), log(second)) == (["do", "undo"], ["do", "undo"])
+    assert not second.exists(f"{ROOT}/current")
 
 
 def test_a_retired_host_keeps_nothing_open(
