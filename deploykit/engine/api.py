@@ -20,7 +20,7 @@ from deploykit.engine.pack import Packed, copied, pack
 from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
 from deploykit.engine.scene import Scene, look, of_run, read_history, read_reachable
-from deploykit.engine.status import history, releases, runs, status
+from deploykit.engine.status import all_runs, history, releases, runs, status
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
 from deploykit.errors import (
@@ -403,7 +403,9 @@ def _unfinished(fleet: Fleet, *, takeover: bool) -> History | None:
         if found.alive and not takeover:
             raise guards.at_work(fleet.environment.name, name, found)
         return read_history(fleet, found.owner.run)
-    return None
+    # Without its lock, which somebody freed by force, it is still the one that left things undone.
+    newest = next(iter(all_runs(fleet)), None)
+    return newest if newest is not None and newest.unfinished else None
 
 
 def _rebuilt(

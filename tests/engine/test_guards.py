@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploykit import Environment, Host, Pipeline
+from deploykit.engine import api
 from deploykit.errors import Refused
 from deploykit.stage import Acting, AnyStage, Planning
 from deploykit.stages import Publish, Shell, Transfer
@@ -136,3 +137,17 @@ def test_an_older_commit_is_refused(project: Path) -> None:
     with pytest.raises(Refused, match="is older than"):
         shop(project).run()
     assert shop(project).run(again=True).ok
+
+
+def test_a_run_whose_lock_was_freed_by_force_is_still_undone_first(project: Path) -> None:
+    """A rollback must not go back from the good run before, over what the newer one left."""
+    first = deploy(project, "1")
+    gate = project.parent / "mended"
+    half = Shell("half", do="exit 1", undo=f"test -e {gate}")
+    assert shop(project, half).run().state == "stuck"
+    assert api.lock_release(shop(project), force=True)
+    gate.touch()
+    result = shop(project).rollback()
+    assert result.exit_code == 0, result.error
+    assert result.release == first
+    assert shop(project).status().ok
