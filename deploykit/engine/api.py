@@ -14,23 +14,21 @@ from deploykit.engine.ending import ended_back, ended_forward
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, reached
 from deploykit.engine.interrupts import Interrupts
-from deploykit.engine.journal import History
 from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunResult
 from deploykit.engine.pack import Packed, copied, pack
 from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
-from deploykit.engine.scene import Scene, look, of_run, read_history, read_reachable
-from deploykit.engine.status import all_runs, history, releases, runs, status
+from deploykit.engine.scene import Scene, look, of_run, read_reachable
+from deploykit.engine.status import history, releases, runs, status
+from deploykit.engine.takeover import locked, rebuilt, taken_over, unfinished_run
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
 from deploykit.errors import (
     ConfigurationError,
     DeploykitError,
-    JournalError,
-    LockHeld,
     unexpected,
 )
-from deploykit.stage import AnyStage, Pack, RunInfo
+from deploykit.stage import RunInfo
 
 __all__ = [
     "connected",
@@ -81,7 +79,7 @@ def run(
             fleet = stack.enter_context(reached(environment, events, without))
         info = run_info(environment, packed)
         events = events.bind(run=info.id, release=info.release)
-        epoch = stack.enter_context(_locked(fleet, info.id, "run", lock_wait, events))
+        epoch = stack.enter_context(locked(fleet, info.id, "run", lock_wait, events))
         scene = Scene(
             fleet=fleet,
             run=info,
@@ -133,7 +131,7 @@ def resume(
         Interrupts(environment.name) as interrupts,
         reached(environment, events, without) as fleet,
     ):
-        unfinished = _unfinished(fleet, takeover=takeover)
+        unfinished = unfinished_run(fleet, takeover=takeover)
         if unfinished is None:
             return None
         if unfinished.opening is None or unfinished.state == "empty":
@@ -142,8 +140,8 @@ def resume(
         if unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
         own = of_run(fleet, unfinished)
-        with _taken_over(own, unfinished, "resume", events) as epoch:
-            scene = _rebuilt(own, unfinished, epoch, events, interrupts)
+        with taken_over(own, unfinished, "resume", events) as epoch:
+            scene = rebuilt(own, unfinished, epoch, events, interrupts)
             return _carry_on(scene, began)
 
 
@@ -177,7 +175,7 @@ def rollback(
         Interrupts(environment.name) as interrupts,
         reached(environment, events, without) as fleet,
     ):
-        unfinished = _unfinished(fleet, takeover=takeover)
+        unfinished = unfinished_run(fleet, takeover=takeover)
         if unfinished is not None and unfinished.state in ("empty", "confirmed", "sealed"):
             lock.release(fleet, unfinished.run)  # it touched nothing, or is finished
             unfinished = None
@@ -187,8 +185,8 @@ def rollback(
         if unfinished.opening is not None and unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
         own = of_run(fleet, unfinished)
-        with _taken_over(own, unfinished, "rollback", events) as epoch:
-            scene = _rebuilt(own, unfinished, epoch, events, interrupts)
+        with taken_over(own, unfinished, "rollback", events) as epoch:
+            scene = rebuilt(own, unfinished, epoch, events, interrupts)
             return _back(scene, DeploykitError("a person asked for it"), True, began, asked=True)
 
 
@@ -349,104 +347,6 @@ def run_info(environment: Environment, packed: Packed) -> RunInfo:
         by=lock.whoami(),
         commit=packed.commit,
     )
-
-
-@contextmanager
-def _locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) -> Iterator[int]:
-    """
-    Hold the lock for a run; free it at the end unless the run is unfinished.
-
-    A run that wrote no journal has touched nothing, so its lock is freed whatever happened.
-    """
-    fleet.each(lambda session: session.prepare())
-
-    def take() -> int:
-        try:
-            return lock.take(fleet, run, reason)
-        except LockHeld as error:
-            guards.unfinished(fleet, error)
-            raise
-
-    epoch = lock.wait_for(take, wait, events)
-    with lock.held(fleet, run, events):
-        try:
-            yield epoch
-        finally:
-            lock.let_go(fleet, run, events)
-
-
-@contextmanager
-def _taken_over(fleet: Fleet, found: History, reason: str, events: Events) -> Iterator[int]:
-    """Take an unfinished run over from its controller, which is fenced from now on."""
-    fleet.each(lambda session: session.prepare())
-    epoch = lock.take(fleet, found.run, reason)
-    events.tell("run_taken_over", run=found.run, state=found.state)
-    with lock.held(fleet, found.run, events):
-        try:
-            yield epoch
-        finally:
-            lock.let_go(fleet, found.run, events)
-
-
-def _unfinished(fleet: Fleet, *, takeover: bool) -> History | None:
-    """
-    Return the run that must be finished first, if there is one.
-
-    Raises:
-        LockHeld: its controller is at work, or the lock was taken by hand.
-    """
-    for name, found in fleet.each(lock.holder).items():
-        if found is None:
-            continue
-        if found.owner.run.startswith("manual-"):
-            raise guards.held_by_hand(fleet.environment.name, found)
-        if found.alive and not takeover:
-            raise guards.at_work(fleet.environment.name, name, found)
-        return read_history(fleet, found.owner.run)
-    # Without its lock, which somebody freed by force, it is still the one that left things undone.
-    newest = next(iter(all_runs(fleet)), None)
-    return newest if newest is not None and newest.unfinished else None
-
-
-def _rebuilt(
-    fleet: Fleet, found: History, epoch: int, events: Events, interrupts: Interrupts
-) -> Scene:
-    """Return the scene of a run as its journal tells it; of deploy.py only the hosts are used."""
-    first = found.opening
-    if first is None:
-        raise JournalError(f"run {found.run} has no opening record")
-    info = RunInfo(
-        id=found.run,
-        environment=first["environment"],
-        app=first["app"],
-        release=first["release"],
-        content=first["content"],
-        by=first["by"],
-        commit=first["commit"],
-    )
-    stages = found.stages()
-    return Scene(
-        fleet=fleet,
-        run=info,
-        epoch=epoch,
-        stages=stages,
-        packs=_packs_again(fleet.environment, stages, info, events),
-        worlds=look(fleet, need_env=False),
-        events=events.bind(run=found.run, release=info.release),
-        interrupts=interrupts,
-    )
-
-
-def _packs_again(
-    environment: Environment, stages: Mapping[str, AnyStage], info: RunInfo, events: Events
-) -> Mapping[str, Pack]:
-    """Pack the source again, without building; of use only if it is what the run packed."""
-    project = environment.project or Path.cwd()
-    try:
-        packed = pack(project, list(stages.values()), events, build=False)
-    except DeploykitError:
-        return {}  # the source is not here; an upload that is complete does not need it
-    return packed.packs if packed.content == info.content else {}
 
 
 def _planned(name: str, plans: Mapping[tuple[str, str], object]) -> PlannedStage:

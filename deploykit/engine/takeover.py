@@ -1,0 +1,119 @@
+"""Holding an environment: for a new run, or for an unfinished one rebuilt from its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploykit.engine import guards, lock
+from deploykit.engine.events import Events
+from deploykit.engine.fleet import Fleet
+from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.journal import History
+from deploykit.engine.pack import pack
+from deploykit.engine.scene import Scene, look, read_history
+from deploykit.engine.status import all_runs
+from deploykit.environment import Environment
+from deploykit.errors import DeploykitError, JournalError, LockHeld
+from deploykit.stage import AnyStage, Pack, RunInfo
+
+__all__ = ["locked", "rebuilt", "taken_over", "unfinished_run"]
+
+
+@contextmanager
+def locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) -> Iterator[int]:
+    """
+    Hold the lock for a run; free it at the end unless the run is unfinished.
+
+    A run that wrote no journal has touched nothing, so its lock is freed whatever happened.
+    """
+    fleet.each(lambda session: session.prepare())
+
+    def take() -> int:
+        try:
+            return lock.take(fleet, run, reason)
+        except LockHeld as error:
+            guards.unfinished(fleet, error)
+            raise
+
+    epoch = lock.wait_for(take, wait, events)
+    with lock.held(fleet, run, events):
+        try:
+            yield epoch
+        finally:
+            lock.let_go(fleet, run, events)
+
+
+@contextmanager
+def taken_over(fleet: Fleet, found: History, reason: str, events: Events) -> Iterator[int]:
+    """Take an unfinished run over from its controller, which is fenced from now on."""
+    fleet.each(lambda session: session.prepare())
+    epoch = lock.take(fleet, found.run, reason)
+    events.tell("run_taken_over", run=found.run, state=found.state)
+    with lock.held(fleet, found.run, events):
+        try:
+            yield epoch
+        finally:
+            lock.let_go(fleet, found.run, events)
+
+
+def unfinished_run(fleet: Fleet, *, takeover: bool) -> History | None:
+    """
+    Return the run that must be finished first, if there is one.
+
+    Raises:
+        LockHeld: its controller is at work, or the lock was taken by hand.
+    """
+    for name, found in fleet.each(lock.holder).items():
+        if found is None:
+            continue
+        if found.owner.run.startswith("manual-"):
+            raise guards.held_by_hand(fleet.environment.name, found)
+        if found.alive and not takeover:
+            raise guards.at_work(fleet.environment.name, name, found)
+        return read_history(fleet, found.owner.run)
+    # Without its lock, which somebody freed by force, it is still the one that left things undone.
+    newest = next(iter(all_runs(fleet)), None)
+    return newest if newest is not None and newest.unfinished else None
+
+
+def rebuilt(
+    fleet: Fleet, found: History, epoch: int, events: Events, interrupts: Interrupts
+) -> Scene:
+    """Return the scene of a run as its journal tells it; of deploy.py only the hosts are used."""
+    first = found.opening
+    if first is None:
+        raise JournalError(f"run {found.run} has no opening record")
+    info = RunInfo(
+        id=found.run,
+        environment=first["environment"],
+        app=first["app"],
+        release=first["release"],
+        content=first["content"],
+        by=first["by"],
+        commit=first["commit"],
+    )
+    stages = found.stages()
+    return Scene(
+        fleet=fleet,
+        run=info,
+        epoch=epoch,
+        stages=stages,
+        packs=_packs_again(fleet.environment, stages, info, events),
+        worlds=look(fleet, need_env=False),
+        events=events.bind(run=found.run, release=info.release),
+        interrupts=interrupts,
+    )
+
+
+def _packs_again(
+    environment: Environment, stages: Mapping[str, AnyStage], info: RunInfo, events: Events
+) -> Mapping[str, Pack]:
+    """Pack the source again, without building; of use only if it is what the run packed."""
+    project = environment.project or Path.cwd()
+    try:
+        packed = pack(project, list(stages.values()), events, build=False)
+    except DeploykitError:
+        return {}  # the source is not here; an upload that is complete does not need it
+    return packed.packs if packed.content == info.content else {}
