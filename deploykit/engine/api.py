@@ -336,6 +336,7 @@ def _events(environment: Environment, listeners: Sequence[Listener]) -> Events:
 
 
 def run_info(environment: Environment, packed: Packed) -> RunInfo:
+    """Return what is fixed about a new run: its id, which is its release's too, and its source."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     ident = f"{stamp}-{token_hex(4)}"
     return RunInfo(

@@ -349,9 +349,12 @@ def test_a_run_whose_journal_cannot_be_written_touches_nothing(site: Site) -> No
 
     @dataclass(frozen=True)
     class InTheWay:
+        """A stage whose planning puts a file where the run's journal is to be."""
+
         name: str = "in-the-way"
 
         def plan(self, ctx: Planning) -> str:
+            """Be in the way."""
             (site.root / ".deploykit/runs").joinpath(ctx.run.id).write_text("a file")
             return ""
 
