@@ -202,7 +202,9 @@ def _stage(console: Console) -> Iterator[Stage]:
 @contextmanager
 def _signals_raise() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the demo in order, as Ctrl-C does."""
-    old = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    names = (name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+    numbers = [getattr(signal, name) for name in names]
+    old = {number: signal.signal(number, _stop) for number in numbers}
     try:
         yield
     finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from deploykit.engine.events import Events
 from deploykit.errors import CommandFailed
+from deploykit.processes import end_group
 from deploykit.stage import AnyStage, Pack, Packing
 
 __all__ = ["Packed", "copied", "newest_commit", "pack"]
@@ -129,7 +129,7 @@ def _run(project: Path, stage: str, events: Events, command: str, env: Mapping[s
                 events.tell("local_output", text=line.rstrip("\n"))
             code = process.wait()
         except BaseException:  # a signal to us: what we started must not go on alone
-            os.killpg(process.pid, signal.SIGTERM)
+            end_group(process)
             raise
     if code:
         raise CommandFailed(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from deploykit.processes import end_group
 from deploykit.transport.base import Completed
 
 __all__ = ["LocalTransport"]
@@ -114,7 +113,7 @@ class LocalTransport:
             try:
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # its children hold the pipes, too
+                end_group(process, at_once=True)  # its children hold the pipes, too
                 raise TimeoutError from None
             finally:
                 for thread in threads:
