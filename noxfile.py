@@ -65,9 +65,10 @@ PYTHONS: Final = nox.project.python_versions(PROJECT)
 
 DEBIAN: Final = (
     *("mmdebstrap", "debian-archive-keyring", "systemd-container", "iproute2", "nftables"),
-    *("openssh-client", "openssh-server", "util-linux", "socat"),
+    *("openssh-client", "openssh-server", "util-linux", "socat", "procps", "sudo"),
+    *("postgresql-15", "mariadb-server", "sqlite3", "git", "curl", "wget", "python3"),
 )
-"""What the test hosts need from the machine they run on."""
+"""What the test hosts need from the machine they run on, and the tests that run beside them."""
 
 
 def group(name: str) -> tuple[str, ...]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Program
 
 
-@pytest.mark.skipif(not shutil.which("sqlite3"), reason="the host here has no sqlite3")
 def test_a_backup_is_made_and_listed(deploykit: Program, site: Path) -> None:
     """`backup create` makes what the pipeline would make, and `backup list` finds it."""
     deploy = Path("deploy.py")
