@@ -253,7 +253,10 @@ class Machine:
         before = self.boot_id
         self.root("systemctl reboot", check=False)
         eventually(
-            lambda: self.boot_id != before, within=within, failing=FarmError, message="reboot"
+            lambda: self.boot_id != before,
+            within=within,
+            failing=(OSError, FarmError),
+            message="reboot",
         )
         self.wait(within=within)
 
