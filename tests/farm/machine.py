@@ -252,8 +252,9 @@ class Machine:
         """Reboot the host in an orderly way and wait until it is back."""
         before = self.boot_id
         self.root("systemctl reboot", check=False)
+        # Entering a host that is just going down can hang for as long as it is let: ask shortly.
         eventually(
-            lambda: self.boot_id != before,
+            lambda: self._boot_id(within=3) != before,
             within=within,
             failing=(OSError, FarmError),
             message="reboot",
@@ -263,7 +264,10 @@ class Machine:
     @property
     def boot_id(self) -> str:
         """The id that the kernel gives to each boot."""
-        return self.root("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+        return self._boot_id()
+
+    def _boot_id(self, within: float = 60) -> str:
+        return self.root("cat /proc/sys/kernel/random/boot_id", within=within).stdout.strip()
 
     def remove(self) -> None:
         """Switch the host off for good and leave nothing of it."""
