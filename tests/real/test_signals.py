@@ -146,16 +146,8 @@ def _is_as_before(host: Host) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("stage", "number"),
-    [
-        (stage, number)
-        for at, stage in enumerate(STAGES)
-        for number in (
-            (signal.SIGINT, signal.SIGTERM) if at % 2 else (signal.SIGINT, signal.SIGHUP)
-        )
-    ],
-)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stage", STAGES)
 def test_one_signal_turns_the_run_back(
     server: tuple[Host, Path], signalled: Run, stage: str, number: signal.Signals
 ) -> None:
