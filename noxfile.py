@@ -65,8 +65,8 @@ PYTHONS: Final = nox.project.python_versions(PROJECT)
 
 DEBIAN: Final = (
     *("mmdebstrap", "debian-archive-keyring", "systemd-container", "iproute2", "nftables"),
-    *("openssh-client", "openssh-server", "util-linux", "socat", "procps", "sudo"),
-    *("postgresql-15", "mariadb-server", "sqlite3", "git", "curl", "wget", "python3"),
+    *("openssh-client", "openssh-server", "util-linux", "socat", "procps", "sudo", "busybox"),
+    *("postgresql-15", "mariadb-server", "sqlite3", "git", "curl", "wget", "python3", "strace"),
 )
 """What the test hosts need from the machine they run on, and the tests that run beside them."""
 
@@ -86,14 +86,26 @@ def is_installed(package: str) -> bool:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, against real hosts; arguments after `--` go to pytest."""
+    # Not editable: the command that the tests call is packaged as users will get it.
+    session.install(".[demo]", *group("tests"))
+    on_hosts(session, "pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Kill controllers at every effect, some hours long; see `-- --help` for what can be chosen."""
+    session.install(".[demo]", *group("tests"))
+    on_hosts(session, "tests.faults", *session.posargs)
+
+
+def on_hosts(session: nox.Session, module: str, *arguments: str) -> None:
+    """Run *module* as root, with all that the test hosts need on this machine."""
     missing = [package for package in DEBIAN if not is_installed(package)]
     if missing:
         apt_install(*missing)
-    # Not editable: the command that the tests call is packaged as users will get it.
-    session.install(".[demo]", *group("tests"))
-    pytest = [str(Path(session.bin) / "python"), "-m", "pytest", *session.posargs]
+    command = [str(Path(session.bin) / "python"), "-m", module, *arguments]
     path = f"PATH={session.bin}:{os.environ['PATH']}"
-    session.run(*as_root(), "env", path, *pytest, external=True)
+    session.run(*as_root(), "env", path, *command, external=True)
 
 
 @nox.session

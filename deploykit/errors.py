@@ -14,7 +14,8 @@ DeploykitError (1)
 │   ├── LinkLost
 │   └── TransferFailed
 ├── LockHeld (4)                who, since when, why
-│   └── StillAtWork             its controller is there; `--takeover` takes the run from it
+│   ├── StillAtWork             its controller is there; `--takeover` takes the run from it
+│   └── Fenced                  this run was taken over from us
 ├── Refused (5)                 a guard said no
 ├── CommandFailed (1)           carries the key and the last lines of its output
 │   └── CommandTimedOut
@@ -42,6 +43,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectFailed",
     "DeploykitError",
+    "Fenced",
     "HostKeyRefused",
     "Interrupted",
     "JournalError",
@@ -142,6 +144,24 @@ class LockHeld(DeploykitError):
 
 class StillAtWork(LockHeld):
     """The controller of the run to be finished is there; it can be taken over."""
+
+
+class Fenced(LockHeld):
+    """
+    A host has issued a later epoch: somebody has taken the run over, and it is theirs now.
+
+    Args:
+        host: its label.
+        epoch: the one that counts there.
+    """
+
+    def __init__(self, host: str, epoch: int) -> None:
+        super().__init__(
+            f"{host}: this run was taken over (epoch {epoch} there)",
+            state="whoever took it over decides how it ends",
+        )
+        self.host = host
+        self.epoch = epoch
 
 
 class Refused(DeploykitError):

@@ -25,6 +25,8 @@ class Pipeline:
         stages: carried out in this order; undone in the reverse.
         env_file: a `.env` file on the hosts, relative to *root*; its variables reach every command.
         path: folders, relative to *root* or absolute, put first on every command's PATH.
+        confirm_within: seconds without a heartbeat of the controller, which beats every 5, until a
+            host brings its code back by itself.
     """
 
     app: str
@@ -32,6 +34,7 @@ class Pipeline:
     stages: Sequence[AnyStage]
     env_file: str | None = None
     path: Iterable[str] = ()
+    confirm_within: float = 90
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.app):
@@ -43,6 +46,10 @@ class Pipeline:
             )
         if isinstance(self.path, str):
             raise ConfigurationError(f"Pipeline(path={self.path!r}): a list of folders")
+        if not self.confirm_within >= 1:
+            raise ConfigurationError(
+                f"Pipeline(confirm_within={self.confirm_within!r}): seconds, at least 1"
+            )
         object.__setattr__(self, "root", self.root.rstrip("/"))
         object.__setattr__(self, "path", tuple(self.path))
         object.__setattr__(self, "stages", _named(tuple(self.stages)))

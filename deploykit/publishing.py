@@ -112,6 +112,8 @@ here=$(readlink "$link" || :)
 [ "$here" = {was} ] || [ "$here" = {target} ] || exit {moved}
 [ -d {folder} ] || exit {missing}
 mkdir -p -- {records}
+# Kept for the undo: a service that it leaves alone has begun after that.
+if [ "$here" = {was} ] && [ -e {record} ]; then cp -- {record} {record}.before; fi
 dk_link "$link" {target} {run} {record} {release}
 """
 
@@ -123,6 +125,9 @@ else
   [ -d "$(dirname -- "$link")"/{was} ] || [ -d {was} ] || exit {missing}
   mkdir -p -- {records}
   dk_link "$link" {was} {run} {record} {release}
+fi
+if read -r dk_release _ 2>/dev/null <{record}.before && [ "$dk_release" = {release} ]; then
+  mv -f -- {record}.before {record}
 fi
 """
 

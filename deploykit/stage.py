@@ -27,7 +27,11 @@ Optional attributes and methods, found by name:
 - `after_confirmed`: carried out after the run is confirmed; its failure is only a warning.
 - `is_check`: its failure rejects the content, so that the next push does not bring it back.
 - `pauses` / `starts`: labels of the services it stops until a later stage starts them.
-- `publishes`: it moves the link; going back never goes further while a host is gone.
+- `publishes`: it moves the link; going back never goes further while a host is gone. Its
+  `undo_script(plan)` is the whole of its undo as shell, for the guardian.
+- `undo_commands(plan)`: of a stage that pauses, the commands of its undo, for the guardian.
+- `apart`: the code that ran before does not meet what it changes, so that the guardian may start
+  that code again although the stage is not undone.
 - `migrates`: it changes a schema, so that the run stays unsealed for `undo_for`.
 """
 

@@ -152,7 +152,7 @@ def trial(bench: Bench) -> Iterator[Trial]:
         fleet.each(lambda session: session.prepare())
         info = api.run_info(environment, packed)
         epoch = lock.take(fleet, info.id, "contract")
-        stack.callback(lock.release, fleet, info.id)
+        stack.callback(lock.release, fleet, info.id, epoch)
         scene = Scene(
             fleet=fleet,
             run=info,

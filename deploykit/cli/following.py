@@ -111,7 +111,7 @@ def follow(environment: "Environment", wanted: Iterable[Source]) -> int:
 
 
 class _Lines:
-    """Prints whole lines, each in one piece, however they arrive; not a login shell's banner."""
+    """Prints whole lines, each in one piece, however they arrive."""
 
     _out = threading.Lock()
 
@@ -119,18 +119,11 @@ class _Lines:
         self._mark = mark
         self._scrub = scrub
         self._rest = b""
-        self._begun = False
 
     def __call__(self, piece: bytes) -> None:
-        """Take what the host sent; what comes before our mark is none of the script's."""
-        from deploykit.engine.session import MARK
-
+        """Take what the host sent."""
         *whole, self._rest = (self._rest + piece).split(b"\n")
-        if not self._begun and MARK in whole:
-            self._begun = True
-            whole = whole[whole.index(MARK) + 1 :]
-        if self._begun:
-            self.write(whole)
+        self.write(whole)
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Print *lines* at once."""
@@ -143,7 +136,7 @@ class _Lines:
 
     def close(self) -> None:
         """Print what came without an end of line."""
-        if self._rest and self._begun:
+        if self._rest:
             self.write([self._rest])
         self._rest = b""
 
@@ -168,11 +161,11 @@ def _print(session: "Session", source: Source, lines: _Lines, failures: list[str
 
 def _stream(session: "Session", script: str, lines: _Lines) -> tuple[int, str]:
     """Run *script* to its end; return its exit code and what it said on standard error."""
-    from deploykit.engine.session import BOOT
+    from deploykit.engine.session import EVAL
 
     text = f"{session.prelude(None)}{script}"
     # Not through the retrying transport: what was printed would be printed again.
-    done = session.transport.open().execute(BOOT, text.encode(), on_output=lines)
+    done = session.transport.open().execute(EVAL, text.encode(), on_output=lines)
     return done.exit_code, done.stderr.decode(errors="replace")
 
 

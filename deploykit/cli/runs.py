@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from deploykit.engine.outcome import RunSummary
+    from deploykit.environment import Environment
     from deploykit.report.words import Tone
 
 EXAMPLE = "deploykit runs production"
@@ -33,6 +34,8 @@ def runs(
     """
     List the runs, newest first, or show the journal of one.
 
+    Where a host cannot be reached, what is shown is the copy that is kept on this machine.
+
     --json: [{"run", "action", "state", "release", "by", "at", "reason"}]; with RUN
     {"run", "records": [the journal's lines, each with its host]}.
     """
@@ -42,17 +45,38 @@ def runs(
 
     with answering(as_json) as answer:
         found = chosen.environment(ctx, environment)
-        listed = api.runs(found)
+        listed, copied = _listed(found)
         if run is None:
             answer.give([asdict(summary) for summary in listed])
             if not as_json:
                 say(*_list_lines(listed, found.name))
             return
         ident = _named(run, listed, found.name)
-        records = api.history(found, ident)
+        records = api.history(found, ident, copied=copied)
         answer.give({"run": ident, "records": list(records)})
         if not as_json:
             say(*map(_record_line, records))
+
+
+def _listed(environment: "Environment") -> "tuple[tuple[RunSummary, ...], bool]":
+    """Return the runs, and whether that is from the copies, because a host cannot be reached."""
+    from deploykit.engine import api
+    from deploykit.engine.copies import folder_of
+    from deploykit.errors import TransportError
+    from deploykit.report.emit import emit
+
+    try:
+        return api.runs(environment), False
+    except TransportError as error:
+        copies = api.runs(environment, copied=True)
+        if not copies:
+            raise
+        emit(
+            sys.stderr,
+            f"{error.what}\n  what follows is the copy in {folder_of(environment.name)},\n"
+            "  which is as old as the last command typed here\n",
+        )
+        return copies, True
 
 
 def _named(text: str, listed: "Sequence[RunSummary]", environment: str) -> str:

@@ -115,11 +115,11 @@ def fetch(session: "Session", name: str, environment: str) -> bytes:
         ConfigurationError: it is not there.
         TransferFailed: it cannot be read.
     """
-    from deploykit.engine.session import BOOT, after_mark
+    from deploykit.engine.session import EVAL
 
     path = posixpath.join(session.layout.shared, name)
     script = fill("[ -e {0} ] || exit 44\nexec cat -- {0}\n", path)
-    done = session.transport.execute(BOOT, script.encode(), timeout=None)
+    done = session.transport.execute(EVAL, script.encode(), timeout=None)
     if done.exit_code == MISSING:
         raise ConfigurationError(
             f"{path} is not on {session.name}",
@@ -128,7 +128,7 @@ def fetch(session: "Session", name: str, environment: str) -> bytes:
     if done.exit_code:
         said = done.stderr.decode(errors="replace").strip()
         raise TransferFailed(f"{session.name}: {path} cannot be read: {said}")
-    return after_mark(done.stdout)
+    return done.stdout
 
 
 def listed(session: "Session") -> tuple[SharedFile, ...]:
@@ -166,7 +166,7 @@ def _send(session: "Session", content: bytes, name: str) -> str:
     part = posixpath.join(folder, f".{base}.part-{token_hex(4)}")
     names = {"shared": lay.shared, "folder": folder, "target": target, "part": part}
     _step(session, fill(PREPARE, **names), name)
-    session.transport.files().write(io.BytesIO(content), part, 0o600)
+    session.transport.insist(lambda to: to.files().write(io.BytesIO(content), part, 0o600))
     digest = hashlib.sha256(content).hexdigest()
     finish = fill(FINISH, digest=digest, kept=kept, versions=posixpath.dirname(kept), **names)
     word = _step(session, finish, name)

@@ -27,8 +27,8 @@ def status(
 
     --json: {"environment", "ok", "hosts": [{"host", "release", "state", "services": [{"name",
     "release", "ok", "proven"}]}], "migration": {"wanted", "is"} or null, "lock": {"run", "by",
-    "reason", "at"} or null, "unfinished_run": id or null, "undoable": {"rung", "until"} or null,
-    "leftovers"}.
+    "reason", "at"} or null, "unfinished_run": id or null, "unfinished_state": state or null,
+    "guardian": text or null, "undoable": {"rung", "until"} or null, "leftovers"}.
 
     Exit codes: 0 all as wanted; 1 not; 2 a host cannot be asked.
     """
@@ -61,6 +61,8 @@ def status_document(result: "StatusResult") -> dict[str, Any]:
         "migration": {"wanted": migration.wanted, "is": migration.is_} if migration else None,
         "lock": asdict(result.lock) if result.lock else None,
         "unfinished_run": result.unfinished_run or None,
+        "unfinished_state": result.unfinished_state or None,
+        "guardian": result.guardian or None,
         "undoable": None
         if result.rung is None
         else {"rung": result.rung, "until": result.until or None},

@@ -84,11 +84,11 @@ def revisions(
     Raises:
         StageFailed: no answer; the message carries what the tool said.
     """
-    if not rows(host, database, database.exists(version_table, schema)):
-        return ()
+    there = database.sql(database.exists(version_table, schema))
     table = database.table(version_table, schema)
-    query = f"select version_num from {table}"  # noqa: S608  # quoted by the engine
-    return tuple(sorted(rows(host, database, query)))
+    noted = database.sql(f"select version_num from {table}")  # noqa: S608  # quoted by the engine
+    both = f'there=$(\n{there}\n) || exit\n[ -z "$there" ] || {{\n{noted}\n}}\n'
+    return tuple(sorted(_lines(host, database, both)))
 
 
 def fingerprint(host: Reader, database: Resolved, version_table: str) -> str:

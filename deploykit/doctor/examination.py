@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
-from deploykit.doctor import databases, here, hosts, stages
+from deploykit.doctor import databases, guardians, here, hosts, stages
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, attempt_each, reached
 from deploykit.environment import Environment
@@ -71,7 +71,7 @@ def unreachable(host: str, error: BaseException) -> Finding:
 def _examine_host(environment: Environment, host: str, packed: here.Packs, events: Events) -> Seen:
     with alone(environment, host, events) as fleet:
         session = fleet.sessions[host]
-        findings = [*hosts.examine(environment, session)]
+        findings = [*hosts.examine(environment, session), *guardians.examine(environment, session)]
         found, places = stages.examine(fleet, packed, events)
         return [*findings, *found], places
 

@@ -13,8 +13,8 @@ from deploykit.shell import fill
 
 __all__ = ["examine"]
 
-TOOLS = ("awk", "flock", "setsid", "sha256sum", "readlink", "stat")
-PACKAGES = {"flock": "util-linux", "setsid": "util-linux", "awk": "gawk"}
+TOOLS = ("awk", "sha256sum", "readlink", "stat")
+PACKAGES = {"awk": "gawk"}
 LITTLE, TOO_LITTLE = 2e9, 2e8  # bytes free: a person should know; a release may not fit
 FEW_FILES = 5000  # that may be made: a release with its packages has more
 SKEW = 120.0  # seconds between two clocks that a person should know of

@@ -10,22 +10,39 @@ from pathlib import Path
 from secrets import token_hex
 
 from deploykit.engine import guards, lock
-from deploykit.engine.ending import ended_back, ended_forward
+from deploykit.engine.ending import (
+    ended_already,
+    ended_back,
+    ended_elsewhere,
+    ended_forward,
+)
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, reached
 from deploykit.engine.interrupts import Interrupts
+from deploykit.engine.journal import GOING_BACK
 from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunResult
 from deploykit.engine.pack import Packed, copied, pack
 from deploykit.engine.rollback import go_back
-from deploykit.engine.runner import confirm, finish, forward, plan_all, rejects, write_ahead
+from deploykit.engine.runner import (
+    Plans,
+    confirm,
+    finish,
+    forward,
+    plan_all,
+    rejects,
+    wait_for_running,
+    write_ahead,
+)
 from deploykit.engine.scene import Scene, look, of_run, read_reachable
-from deploykit.engine.status import history, releases, runs, status
-from deploykit.engine.takeover import locked, rebuilt, taken_over, unfinished_run
+from deploykit.engine.status import history, is_done_deploy, releases, runs, status
+from deploykit.engine.takeover import freed, locked, rebuilt, regained, taken_over, unfinished_run
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
 from deploykit.errors import (
     ConfigurationError,
     DeploykitError,
+    Fenced,
+    TransportError,
     unexpected,
 )
 from deploykit.stage import RunInfo
@@ -76,7 +93,9 @@ def run(
     with Interrupts(environment.name) as interrupts, ExitStack() as stack:
         with _nothing_touched(), interrupts.at_once():
             packed = pack(project, environment.pipeline.stages, events)
-            fleet = stack.enter_context(reached(environment, events, without))
+            fleet = stack.enter_context(
+                reached(environment, events, without, lambda: interrupts.asked)
+            )
         info = run_info(environment, packed)
         events = events.bind(run=info.id, release=info.release)
         epoch = stack.enter_context(locked(fleet, info.id, "run", lock_wait, events))
@@ -91,16 +110,17 @@ def run(
             interrupts=interrupts,
         )
         with _nothing_touched():
+            guards.left_open(scene)
             guards.content(scene, project, again=again)
             plans = plan_all(scene)
         events.tell("run_started", by=info.by, hosts=list(fleet.sessions))
         try:
             write_ahead(scene, plans, action)
         except DeploykitError as error:
-            if scene.histories().opening is None:
+            if _nothing_written(scene, error):
                 raise
             return _back(scene, error, False, began)
-        return _carry_on(scene, began)
+        return _forward(scene, plans, set(), began)
 
 
 def resume(
@@ -129,13 +149,13 @@ def resume(
     events = _events(environment, listeners)
     with (
         Interrupts(environment.name) as interrupts,
-        reached(environment, events, without) as fleet,
+        reached(environment, events, without, lambda: interrupts.asked) as fleet,
     ):
         unfinished = unfinished_run(fleet, takeover=takeover)
         if unfinished is None:
             return None
         if unfinished.opening is None or unfinished.state == "empty":
-            lock.release(fleet, unfinished.run)  # it touched nothing
+            freed(fleet, unfinished.run)  # it touched nothing
             return None
         if unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
@@ -173,11 +193,13 @@ def rollback(
     events = _events(environment, listeners)
     with (
         Interrupts(environment.name) as interrupts,
-        reached(environment, events, without) as fleet,
+        reached(environment, events, without, lambda: interrupts.asked) as fleet,
     ):
         unfinished = unfinished_run(fleet, takeover=takeover)
         if unfinished is not None and unfinished.state in ("empty", "confirmed", "sealed"):
-            lock.release(fleet, unfinished.run)  # it touched nothing, or is finished
+            freed(fleet, unfinished.run)  # only its lock was left
+            if not is_done_deploy(unfinished):
+                return ended_already(environment.name, unfinished, began)
             unfinished = None
         if unfinished is None:
             chosen = guards.undoable(fleet, release, accept_loss=accept_loss)
@@ -221,7 +243,7 @@ def plan(
             interrupts=Interrupts(),
         )
         plans = plan_all(scene)
-        notes = guards.notes(scene, project)
+        notes = guards.notes(scene, project, plans)
         if builds and not build:
             notes = (*notes, f"not built: {', '.join(builds)}; what they make is not in this plan")
         return PlanResult(
@@ -251,7 +273,6 @@ def lock_acquire(environment: Environment, reason: str) -> str:
         LockHeld: somebody has it.
     """
     with reached(environment, _events(environment, ())) as fleet:
-        fleet.each(lambda session: session.prepare())
         held = f"manual-{token_hex(4)}"
         lock.take(fleet, held, reason)
         return held
@@ -287,7 +308,7 @@ def lock_owner(fleet: Fleet) -> LockOwner | None:
 def _carry_on(scene: Scene, began: float) -> RunResult:
     """Go on with a run whose plans are written, in the direction its journal has."""
     found = scene.histories()
-    if found.state in ("back", "stuck", "rolled_back"):
+    if found.state in GOING_BACK:
         return _back(scene, DeploykitError("it was going back already"), False, began)
     if not found.written_ahead:
         cut = DeploykitError("it was cut short before its plans were on every host")
@@ -296,8 +317,25 @@ def _carry_on(scene: Scene, began: float) -> RunResult:
     if found.state in ("confirmed", "sealed"):
         table = scene.measure(plans, undone=False)
         return ended_forward(scene, table, finish(scene, plans), began)
+    wait_for_running(scene, found)
+    return _forward(scene, plans, found.done("applied"), began)
+
+
+def _nothing_written(scene: Scene, error: DeploykitError) -> bool:
+    """Return whether no host that can be asked knows of the run, which then has touched nothing."""
     try:
-        forward(scene, plans, found.done("applied"))
+        found, _ = read_reachable(scene.fleet, scene.run.id)
+    except TransportError:
+        error.state = "nothing was touched, but the lock may have been left there"
+        error.then = f"when it can be reached again: deploykit resume {scene.run.environment}"
+        return True
+    return found.opening is None
+
+
+def _forward(scene: Scene, plans: Plans, done: set[tuple[str, str]], began: float) -> RunResult:
+    """Apply what is not *done*, and confirm; go back if anything fails."""
+    try:
+        forward(scene, plans, done)
         table = confirm(scene, plans)
     except Exception as error:  # noqa: BLE001  # a mistake of ours or of a stage turns back too
         known = error if isinstance(error, DeploykitError) else unexpected(error)
@@ -308,11 +346,18 @@ def _carry_on(scene: Scene, began: float) -> RunResult:
 def _back(
     scene: Scene, error: DeploykitError, rejected: bool, began: float, *, asked: bool = False
 ) -> RunResult:
+    """Undo the run, and say how that ended; once more where a guardian was faster."""
     failed: DeploykitError | None = None
     try:
         reached_ones, _ = read_reachable(scene.fleet, scene.run.id)
         if reached_ones.state != "rolled_back":  # else only its lock was left
             go_back(scene, error.what, rejected=rejected)
+    except Fenced as fenced:
+        try:
+            with regained(scene, fenced) as again:
+                return _back(again, error, rejected, began, asked=asked)
+        except Fenced as theirs:
+            return ended_elsewhere(scene, theirs, began)
     except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
         failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)
         failed.what += f"\nit was going back because: {error.what}"

@@ -7,27 +7,49 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from deploykit.engine.journal import State
+from deploykit.engine.journal import History, State
 from deploykit.engine.outcome import RunResult
 from deploykit.engine.scene import Scene, read_reachable
-from deploykit.errors import DeploykitError, Interrupted, Refused
+from deploykit.errors import DeploykitError, Fenced, Interrupted, Refused
 from deploykit.notify import notify
 from deploykit.stage import Measure
 
-__all__ = ["ended_back", "ended_forward"]
+__all__ = ["ended_already", "ended_back", "ended_elsewhere", "ended_forward"]
+
+
+def ended_already(environment: str, run: History, began: float) -> RunResult:
+    """Return the result of a rollback that found nothing to undo but a lock to free."""
+    touched = "nothing" if run.state == "empty" else "all it was to"
+    return RunResult(
+        environment=environment,
+        run=run.run,
+        release="",
+        state=run.state,
+        exit_code=0,
+        error=None,
+        table={},
+        warnings=(f"run {run.run} had touched {touched}; only its lock was left, and is free now",),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def ended_elsewhere(scene: Scene, error: Fenced, began: float) -> RunResult:
+    """Return the result of a controller that another one has taken the run over from."""
+    try:
+        state = scene.histories().state
+    except DeploykitError:  # it is theirs, whatever it is
+        state = "forward"
+    return _result(scene, state, error.exit_code, error, {}, began)
 
 
 def ended_forward(
     scene: Scene,
     table: Mapping[str, tuple[Measure, ...]],
-    warnings: tuple[str, ...],
+    finished: tuple[State, tuple[str, ...]],
     began: float,
 ) -> RunResult:
-    """Return the result of a confirmed run."""
-    try:
-        state = scene.histories().state
-    except DeploykitError:  # a lost link takes nothing back from a run that is confirmed
-        state = "confirmed"
+    """Return the result of a confirmed run, with what finishing it came to: state and warnings."""
+    state, warnings = finished
     return _result(scene, state, 0, None, table, began, warnings)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -23,6 +23,7 @@ from deploykit.transport.retrying import RetryingTransport
 
 __all__ = ["Fleet", "attempt_each", "each", "reached", "secrets_in"]
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 PARALLEL = 16  # connections and commands at once, however many hosts there are
 
@@ -52,7 +53,7 @@ class Fleet:
         return each({name: partial(work, session) for name, session in self.sessions.items()})
 
 
-def each(work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+def each(work: Mapping[K, Callable[[], T]]) -> dict[K, T]:
     """Call all of *work* in parallel, wait for all, and raise the first failure in order."""
     results, failures = attempt_each(work)
     for failure in failures.values():
@@ -61,8 +62,8 @@ def each(work: Mapping[str, Callable[[], T]]) -> dict[str, T]:
 
 
 def attempt_each(
-    work: Mapping[str, Callable[[], T]], watch: Callable[[], bool] | None = None
-) -> tuple[dict[str, T], dict[str, BaseException]]:
+    work: Mapping[K, Callable[[], T]], watch: Callable[[], bool] | None = None
+) -> tuple[dict[K, T], dict[K, BaseException]]:
     """
     Call all of *work* in parallel, and wait for all.
 
@@ -74,8 +75,8 @@ def attempt_each(
     Returns:
         What came of it, and what failed, by name.
     """
-    results: dict[str, T] = {}
-    failures: dict[str, BaseException] = {}
+    results: dict[K, T] = {}
+    failures: dict[K, BaseException] = {}
     pool = ThreadPoolExecutor(min(PARALLEL, max(1, len(work))))
     try:
         futures = {name: pool.submit(call) for name, call in work.items()}
@@ -96,15 +97,19 @@ def attempt_each(
 
 @contextmanager
 def reached(
-    environment: Environment, events: Events, without: Iterable[str] = ()
+    environment: Environment,
+    events: Events,
+    without: Iterable[str] = (),
+    give_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[Fleet]:
     """
     Connect to all hosts of *environment*, and close them in the end.
 
     Args:
         environment: bound to its name.
-        events: told of each connection.
+        events: told of each connection, and of links that are lost.
         without: labels of hosts to leave out.
+        give_up: whether somebody asked to stop; then a lost link is not waited for.
 
     Raises:
         TransportError: a host that cannot be reached; names every one that cannot.
@@ -123,7 +128,7 @@ def reached(
             literals[secret.name] = secret.value if same else ""
     resolver = Resolver(environment.name, project, literals, events.scrubber)
     layout = Layout(environment.pipeline.root)
-    sessions = {host.label: _session(host, layout, resolver, events) for host in hosts}
+    sessions = {host.label: _session(host, layout, resolver, events, give_up) for host in hosts}
     try:
         _, failures = attempt_each(
             {name: session.transport.open for name, session in sessions.items()}
@@ -156,9 +161,12 @@ def secrets_in(value: Any) -> Iterator[Secret]:
             yield from secrets_in(getattr(value, field.name))
 
 
-def _session(host: Host, layout: Layout, resolver: Resolver, events: Events) -> Session:
+def _session(
+    host: Host, layout: Layout, resolver: Resolver, events: Events, give_up: Callable[[], bool]
+) -> Session:
     sudo = partial(resolver.secret, host.sudo) if host.sudo else None
-    transport = RetryingTransport(partial(_connect, host))
+    tell = partial(events.tell, host=host.label)
+    transport = RetryingTransport(partial(_connect, host), tell, give_up)
     return Session(host.label, transport, layout, events.scrubber, sudo)
 
 

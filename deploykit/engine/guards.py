@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from deploykit.engine import guardian
 from deploykit.engine.fleet import Fleet
 from deploykit.engine.journal import History
-from deploykit.engine.lock import Holder, holder, release
+from deploykit.engine.lock import TAKEN, Holder, holder
+from deploykit.engine.lock import force as unlock
 from deploykit.engine.pack import older
 from deploykit.engine.scene import Scene, read_history
 from deploykit.engine.sealing import sealed_schema
-from deploykit.engine.status import all_runs
+from deploykit.engine.status import all_runs, is_done_deploy
 from deploykit.errors import LockHeld, Refused, StillAtWork
 from deploykit.release import LedgerLine
 from deploykit.shell import fill
@@ -20,6 +23,7 @@ __all__ = [
     "content",
     "free",
     "held_by_hand",
+    "left_open",
     "notes",
     "undoable",
     "unfinished",
@@ -42,9 +46,10 @@ def content(scene: Scene, project: Path, *, again: bool) -> None:
         )
 
 
-def notes(scene: Scene, project: Path) -> tuple[str, ...]:
-    """Return what `run` would refuse, for `plan`."""
-    return tuple(f"run would refuse this: {reason}" for reason in _refusals(scene, project))
+def notes(scene: Scene, project: Path, plans: guardian.Plans) -> tuple[str, ...]:
+    """Return what `run` would refuse, and what guardians would do, for `plan`."""
+    refused = (f"run would refuse this: {reason}" for reason in _refusals(scene, project))
+    return (*refused, *guardian.notes(scene.fleet.environment, scene.stages, plans))
 
 
 def unfinished(fleet: Fleet, error: LockHeld) -> None:
@@ -58,13 +63,31 @@ def unfinished(fleet: Fleet, error: LockHeld) -> None:
         if found is None or found.alive or found.new or found.owner.run.startswith("manual-"):
             continue
         history = read_history(fleet, found.owner.run)
-        name = fleet.environment.name
-        raise Refused(
-            f"run {found.owner.run} of {found.owner.by} is unfinished ({history.state}), "
-            f"and its controller is gone",
-            state="nothing was touched now",
-            then=f"finish it: deploykit resume {name}  or undo it: deploykit rollback {name}",
-        ) from error
+        raise _unfinished(fleet, history, found.owner.by) from error
+
+
+def left_open(scene: Scene) -> None:
+    """
+    Refuse a new run over one that is unfinished, and whose lock somebody has freed by force.
+
+    Raises:
+        Refused: naming `resume` and `rollback`.
+    """
+    for run in sorted({run for world in scene.worlds.values() for run in world.open}):
+        history = read_history(scene.fleet, run)
+        if run != scene.run.id and history.must_stay_locked:
+            raise _unfinished(scene.fleet, history, str((history.opening or {}).get("by", "?")))
+
+
+def _unfinished(fleet: Fleet, found: History, by: str) -> Refused:
+    name = fleet.environment.name
+    did = guardian.told(found)
+    return Refused(
+        f"run {found.run} of {by} is unfinished ({found.state}), and its controller is gone"
+        + (f"; {did}" if did else ""),
+        state="nothing was touched now",
+        then=f"finish it: deploykit resume {name}  or undo it: deploykit rollback {name}",
+    )
 
 
 def at_work(environment: str, host: str, found: Holder) -> StillAtWork:
@@ -93,19 +116,30 @@ def undoable(fleet: Fleet, wanted: str | None, *, accept_loss: bool) -> tuple[Hi
     Return the confirmed runs to undo, newest first, to go back one release or down to *wanted*.
 
     Raises:
-        Refused: there is none, or a sealed schema stands between.
+        Refused: there is none, or the newest is rolled back already, or the release was pruned, or
+            a sealed schema stands between.
     """
-    deploys = [
-        run
-        for run in all_runs(fleet)
-        if run.opening
-        and run.opening["action"] == "deploy"
-        and run.state in ("confirmed", "sealed")
-    ]
+    every = all_runs(fleet)
+    deploys = [run for run in every if is_done_deploy(run)]
     name = fleet.environment.name
+    newest = next((run for run in every if run.opening and run.opening["action"] != "backup"), None)
+    if wanted is None and newest and newest.state == "rolled_back":
+        # Who types it may have seen that run fail, and not that it has gone back by itself.
+        raise Refused(
+            f"the newest run, {newest.run}, is rolled back already",
+            state="nothing was touched",
+            then=f"to go back further, name the release: deploykit rollback {name} RELEASE",
+        )
     if not deploys:
         raise Refused(f"{name} has no run to go back from", then=f"look: deploykit runs {name}")
     chosen = deploys[:1] if wanted is None else _down_to(deploys, wanted, name)
+    missing = _pruned(fleet, chosen)
+    if missing:
+        raise Refused(
+            "these releases are gone, and cannot be gone back to: " + ", ".join(missing),
+            state="nothing was touched",
+            then=f"choose one that is there: deploykit releases {name}",
+        )
     losses = [loss for run in chosen if (loss := sealed_schema(fleet, run))]
     if losses and not accept_loss:
         raise Refused(
@@ -130,14 +164,15 @@ def free(fleet: Fleet, *, force: bool) -> str:
         )
     for name in holders:
         session = fleet.sessions[name]
-        idle = session.query(fill("flock -n {}/gate true", session.layout.private), check=False)
-        if idle.exit_code == 1:
+        busy = session.query(TAKEN + fill("taken {}/gate", session.layout.private), check=False)
+        if busy.ok:
             raise LockHeld(f"a command of run {first.owner.run} still runs on {name}")
         if not by_hand:
             record = {"kind": "lock_forced", "run": first.owner.run, "host": name}
-            session.append(f"runs/{first.owner.run}/journal.jsonl", [record])
-    for found in {held.owner.run for held in holders.values()}:
-        release(fleet, found)
+            epoch = int(session.read(f"{session.layout.private}/epoch") or 0)
+            session.append(f"runs/{first.owner.run}/journal.jsonl", [record], epoch)
+    for run in {held.owner.run for held in holders.values()}:
+        unlock(fleet, run)
     return first.owner.run
 
 
@@ -157,6 +192,20 @@ def _refusals(scene: Scene, project: Path) -> list[str]:
                 f"which is live on {host}"
             )
     return reasons
+
+
+def _pruned(fleet: Fleet, chosen: Sequence[History]) -> list[str]:
+    """Return the releases that undoing *chosen* would publish, and that are not on their host."""
+    script = "cd -- {} 2>/dev/null || exit 0\nls -1A\n"
+    listed = fleet.each(lambda s: s.query(fill(script, s.layout.releases)).output.split("\n"))
+    wanted = {
+        (host, str(plan.before))
+        for run in chosen
+        for stages in [run.stages()]
+        for (name, host), plan in run.plans().items()
+        if getattr(stages[name], "publishes", False) and getattr(plan, "before", "")
+    }
+    return sorted(f"{name} on {host}" for host, name in wanted if name not in listed.get(host, []))
 
 
 def _down_to(deploys: list[History], wanted: str, name: str) -> list[History]:

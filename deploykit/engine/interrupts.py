@@ -80,6 +80,11 @@ class Interrupts:
         if self.asked:
             raise Interrupted(f"interrupted by {self.signal}", state=self._state)
 
+    def checked(self) -> bool:
+        """Do what `check` does, and return false: for those who watch until something is true."""
+        self.check()
+        return False
+
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until somebody asks to stop."""
         if self._going_back:

@@ -3,8 +3,8 @@ The append-only record of a run, and what it means.
 
 A record is one JSON object: `{"v", "seq", "run", "epoch", "at", "host", "kind", "stage",
 "direction", "key", "attempt", …}`. Kinds: `run plan began ended applied undone back confirmed
-sealed`, and the two ends of going back, `rolled_back` and `stuck`. Only the runner on the host
-writes them; here they are read.
+sealed`, the two ends of going back, `rolled_back` and `stuck`, and of the guardian `armed`,
+`fired` and `needs_rollback`. Only the runner on the host writes them; here they are read.
 """
 
 from __future__ import annotations
@@ -19,13 +19,24 @@ from deploykit import codec
 from deploykit.errors import JournalError
 from deploykit.stage import AnyStage
 
-__all__ = ["History", "Record", "State", "parse"]
+__all__ = ["GOING_BACK", "History", "Record", "State", "parse"]
 
 Record = dict[str, Any]
 State = Literal[
-    "empty", "planned", "forward", "confirmed", "sealed", "back", "rolled_back", "stuck"
+    "empty",
+    "planned",
+    "forward",
+    "confirmed",
+    "sealed",
+    "needs_rollback",
+    "back",
+    "rolled_back",
+    "stuck",
 ]
-UNFINISHED: frozenset[State] = frozenset({"empty", "planned", "forward", "back", "stuck"})
+UNFINISHED: frozenset[State] = frozenset(
+    {"empty", "planned", "forward", "needs_rollback", "back", "stuck"}
+)
+GOING_BACK: frozenset[State] = frozenset({"needs_rollback", "back", "stuck", "rolled_back"})
 
 
 def parse(text: str) -> list[Record]:
@@ -77,11 +88,13 @@ class History:
         """Where in its life the run is (DESIGN: "A run")."""
         if self.opening is None:
             return "empty"
-        if self.has("rolled_back"):
+        if self._everywhere("rolled_back"):
             return "rolled_back"
         # A rollback has no way back itself: it is stuck until a later try of it is confirmed.
         if self.has("back") and not (self._is_rollback and self._is_confirmed):
             return "stuck" if self._stuck() else "back"
+        if self.has("needs_rollback"):
+            return "needs_rollback"
         if self._is_confirmed:
             return "sealed" if self.has("sealed") else "confirmed"
         begun = any(self.has(kind) for kind in ("began", "applied"))
@@ -116,9 +129,12 @@ class History:
 
     @property
     def _is_confirmed(self) -> bool:
-        """Return whether the run is confirmed on all its hosts that are still in `deploy.py`."""
+        return self._everywhere("confirmed")
+
+    def _everywhere(self, kind: str) -> bool:
+        """Return whether the run's hosts, as far as their journals are known, all have *kind*."""
         hosts = set((self.opening or {}).get("hosts", ())) & set(self.records)
-        return bool(hosts) and {host for host, _ in self.all("confirmed")} >= hosts
+        return bool(hosts) and {host for host, _ in self.all(kind)} >= hosts
 
     def _stuck(self) -> bool:
         """Return whether the last turn back has ended in `stuck` on some host."""
@@ -166,16 +182,26 @@ class History:
             if record.get("direction", "apply") == "apply"
         }
 
+    def turns(self, host: str) -> int:
+        """Return how often *host* was told that the run goes back."""
+        return sum(1 for record in self.records[host] if record.get("kind") == "back")
+
     def attempt(self) -> int:
         """Return the number of the current turn back, 1 for the first."""
-        backs = [
-            sum(1 for record in records if record.get("kind") == "back")
-            for records in self.records.values()
-        ]
-        return max([1, *backs])
+        return max([1, *map(self.turns, self.records)])
 
     def running(self) -> list[tuple[str, str]]:
-        """Return host and id of every command that began and has no end."""
+        """
+        Return host and id of every command that began and has no end.
+
+        Not those of the current turn back, which a guardian or an earlier controller may have
+        begun: their own undo waits for them.
+        """
+        turn = ("undo", self.attempt())
         ended = {(host, record["id"]) for host, record in self.all("ended")}
-        began = {(host, r["id"]): None for host, r in self.all("began") if "id" in r}
+        began = {
+            (host, r["id"]): None
+            for host, r in self.all("began")
+            if "id" in r and (r.get("direction"), r.get("attempt", 1)) != turn
+        }
         return [unit for unit in began if unit not in ended]

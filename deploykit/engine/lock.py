@@ -8,23 +8,25 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 
 from deploykit.engine.events import Events
 from deploykit.engine.fleet import Fleet, attempt_each
 from deploykit.engine.outcome import LockOwner
 from deploykit.engine.scene import read_history
-from deploykit.engine.session import Answer, Session, sealed
-from deploykit.errors import DeploykitError, LockHeld, TransportError
+from deploykit.engine.session import Session, sealed
+from deploykit.errors import DeploykitError, Fenced, LinkLost, LockHeld, TransportError
 from deploykit.shell import fill
 from deploykit.transport.base import Held
 
-__all__ = ["Holder", "held", "holder", "let_go", "release", "take", "whoami"]
+__all__ = ["Holder", "force", "held", "holder", "let_go", "release", "take", "take_over", "whoami"]
 
 BEAT = 5.0  # seconds between two heartbeats
+TRIES = 3  # to take a run over while guardians fire
 FRESH = 15.0  # seconds after which a heartbeat no longer shows a live controller
 
 
@@ -46,14 +48,14 @@ class Holder:
     starting: bool
 
     @property
-    def new(self) -> bool:
-        """Return whether it was taken a moment ago, by a controller that is about to connect."""
-        return self.starting and self.idle < FRESH
-
-    @property
     def alive(self) -> bool:
         """Return whether a controller is at work, as far as the host can tell."""
         return self.connected and self.idle < FRESH
+
+    @property
+    def new(self) -> bool:
+        """Return whether it was taken a moment ago, by a controller that is about to connect."""
+        return self.starting and self.idle < FRESH
 
 
 def whoami() -> str:
@@ -63,7 +65,7 @@ def whoami() -> str:
 
 def take(fleet: Fleet, run: str, reason: str) -> int:
     """
-    Take the lock on every host in name order, or on none. A lock of the same run is taken over.
+    Take the lock for a new run, on every host in name order, or on none.
 
     Returns:
         The epoch: this controller's commands carry it, and older ones are refused from now on.
@@ -71,42 +73,102 @@ def take(fleet: Fleet, run: str, reason: str) -> int:
     Raises:
         LockHeld: somebody else has it.
     """
-    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    owner = sealed(json.dumps(asdict(LockOwner(run, whoami(), reason, at))) + "\n")
+    owner = _owner(run, reason)
     epochs: dict[str, int] = {}
-    taken: list[Session] = []
     try:
         for name in sorted(fleet.sessions):
-            session = fleet.sessions[name]
-            answer = _lock(fleet, session, run, 0, owner)
-            epochs[name] = int(answer[1])
-            if answer[2:] == ("new",):  # what an unfinished run holds is not ours to free
-                taken.append(session)
+            epochs[name] = _lock(fleet, name, run, 0, owner)
         highest = max(epochs.values())
         for name in [name for name, epoch in epochs.items() if epoch < highest]:
             # It was left out of some runs; one epoch for all hosts puts runs in one order.
-            _lock(fleet, fleet.sessions[name], run, highest, owner)
+            _lock(fleet, name, run, highest, owner)
     except DeploykitError:
-        attempt_each({s.name: partial(s.call, "unlock", run) for s in taken})
+        # Nobody else can hold it in the name of a new run; an answer may have been lost.
+        tried = [s for s in fleet.sessions.values() if s.name <= name]
+        attempt_each({s.name: partial(_unlock, s, run, "-") for s in tried})
         raise
     return highest
 
 
-def _lock(fleet: Fleet, session: Session, run: str, least: int, owner: bytes) -> Answer:
-    answer, _ = session.call("lock", run, str(least), stdin=owner)
+def take_over(fleet: Fleet, run: str, reason: str, seen: int | None = None) -> int:
+    """
+    Take the lock of *run* over from whoever acts for it, on every host.
+
+    Of several who do so at once, one gets it: the first host, by name, decides between them.
+
+    Args:
+        fleet: the hosts.
+        run: which holds the lock.
+        reason: for those who find it taken.
+        seen: the epoch on the first host; whoever came after it keeps the run. By default what it
+            is now.
+
+    Returns:
+        The epoch, on all hosts.
+
+    Raises:
+        Fenced: somebody else was faster.
+        LockHeld: the lock is another run's by now.
+    """
+    owner = _owner(run, reason)
+    first, *others = sorted(fleet.sessions)
+    for _ in range(TRIES):
+        epochs = fleet.each(_epoch)
+        seen = epochs[first] if seen is None else seen
+        least = max(epochs.values()) + 1
+        seen = _lock(fleet, first, run, least, owner, str(seen))
+        try:
+            for name in others:
+                _lock(fleet, name, run, least, owner, "below")
+        except Fenced as fenced:
+            lost = fenced  # by a guardian, unless the first host says that it was a person
+        else:
+            return least
+    raise lost
+
+
+def _owner(run: str, reason: str) -> bytes:
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    known = asdict(LockOwner(run, whoami(), reason, at))
+    return sealed(json.dumps({**known, "token": token_hex(8)}) + "\n")
+
+
+def _epoch(session: Session) -> int:
+    return int(session.read(f"{session.layout.private}/epoch") or 0)
+
+
+def _lock(fleet: Fleet, host: str, run: str, least: int, owner: bytes, seen: str = "-") -> int:
+    session = fleet.sessions[host]
+    answer, _ = session.call("lock", run, str(least), seen, stdin=owner)
     if answer.word == "held":
         raise _held(fleet.environment.name, session)
     if answer.word != "locked":
         raise TransportError(f"{session.name}: the lock cannot be taken: {' '.join(answer)}")
-    return answer
+    return int(answer[1])
 
 
-def release(fleet: Fleet, run: str) -> None:
-    """Free the lock on every host, if *run* holds it there."""
-    fleet.each(lambda session: session.call("unlock", run))
+def _unlock(session: Session, run: str, epoch: str) -> None:
+    answer, _ = session.call("unlock", run, epoch)
+    if answer.word not in ("unlocked", "notmine"):
+        raise TransportError(f"{session.name}: the lock cannot be freed: {' '.join(answer)}")
 
 
-def let_go(fleet: Fleet, run: str, events: Events) -> None:
+def release(fleet: Fleet, run: str, epoch: int) -> None:
+    """
+    Free the lock on every host, if *run* holds it there.
+
+    Raises:
+        Fenced: it has been taken over since *epoch*.
+    """
+    fleet.each(lambda session: _unlock(session, run, str(epoch)))
+
+
+def force(fleet: Fleet, run: str) -> None:
+    """Free the lock on every host, if *run* holds it there, whoever its controller is."""
+    fleet.each(lambda session: _unlock(session, run, "-"))
+
+
+def let_go(fleet: Fleet, run: str, epoch: int, events: Events) -> None:
     """
     Free the lock of *run* unless something is left for a resume or rollback.
 
@@ -114,7 +176,9 @@ def let_go(fleet: Fleet, run: str, events: Events) -> None:
     """
     try:
         if not read_history(fleet, run).must_stay_locked:
-            release(fleet, run)
+            release(fleet, run, epoch)
+    except Fenced:
+        pass  # it is no longer ours to free
     except DeploykitError as error:
         name = fleet.environment.name
         events.tell("lock_not_freed", error=error.what, then=f"deploykit resume {name}")
@@ -122,7 +186,7 @@ def let_go(fleet: Fleet, run: str, events: Events) -> None:
 
 def holder(session: Session) -> Holder | None:
     """Return who holds the lock on a host, or None; also where deploykit never was."""
-    found = session.query(fill(_HOLDER, session.layout.private)).output
+    found = session.query(TAKEN + fill(_HOLDER, session.layout.private)).output
     if not found:
         return None
     run, owner, idle, here = found.split("\0")[:4]
@@ -135,6 +199,16 @@ def holder(session: Session) -> Holder | None:
     )
 
 
+# Whether a process has seized a file, as the runner does it with flock and without.
+TAKEN = """
+taken() {
+  if [ -L "$1.by" ]; then
+    owner=$(readlink "$1.by")
+    kill -0 "${owner%%:*}" 2>/dev/null
+  else [ -e "$1" ] && command -v flock >/dev/null && ! flock -s -n "$1" true; fi
+}
+"""
+
 # A query, not a call of the runner: looking must change nothing, and the runner on the host may be
 # that of another version.
 _HOLDER = """
@@ -143,33 +217,39 @@ run=$(cat run) || exit 0
 beat=$(stat -c %Y heartbeat) || beat=0
 here=gone
 [ -e alive ] || here=starting
-if [ -e alive ] && ! flock -s -n alive true; then here=connected; fi
+if taken alive; then here=connected; fi
 printf '%s\\0%s\\0%s\\0%s\\0' "$run" "$(cat owner.json)" "$(($(date +%s) - beat))" "$here"
 """
 
 
 @contextmanager
-def held(fleet: Fleet, run: str, events: Events) -> Iterator[None]:
+def held(fleet: Fleet, run: str, epoch: int, events: Events) -> Iterator[None]:
     """Show every host, while this lasts, that the controller of *run* is there."""
     stop = threading.Event()
+    # Often enough for the guardians, however short they are to wait.
+    pause = min(BEAT, fleet.environment.pipeline.confirm_within / 3)
     stands: list[Held] = []
     try:
         stands.extend(
-            session.transport.hold(session.runner_command("hold", run))
+            session.transport.hold(session.runner_command("hold", run, str(epoch)))
             for session in fleet.sessions.values()
         )
     except DeploykitError:
         for stand in stands:
             stand.close()
-        let_go(fleet, run, events)
+        let_go(fleet, run, epoch, events)
         raise
-    beating = threading.Thread(target=_beat, args=(stands, stop), name="heartbeat", daemon=True)
-    beating.start()
+    # One thread a host: a host that takes nothing must not keep the others from hearing of us.
+    beating = [
+        threading.Thread(target=_beat, args=(stand, pause, stop), name="heartbeat", daemon=True)
+        for stand in stands
+    ]
+    for thread in beating:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        beating.join()
         for stand in stands:
             stand.close()
 
@@ -192,9 +272,9 @@ def wait_for(take_it: Callable[[], int], seconds: float, events: Events) -> int:
             time.sleep(min(2.0, max(0.0, end - time.monotonic())))
 
 
-def _beat(stands: list[Held], stop: threading.Event) -> None:
-    while not stop.wait(BEAT):
-        for stand in stands:
+def _beat(stand: Held, pause: float, stop: threading.Event) -> None:
+    while not stop.wait(pause):
+        with suppress(LinkLost):  # it is made anew at the next beat, and commands say what is lost
             stand.beat()
 
 

@@ -143,6 +143,8 @@ class StatusResult:
         rung: on which rung a rollback would go now; None if there is nothing to undo.
         until: until when (UTC) it loses nothing; empty for ever.
         leftovers: what earlier runs left that should not be there.
+        unfinished_state: where in its life the unfinished run is.
+        guardian: what guardians have done in it, for people; empty if none has fired.
     """
 
     environment: str
@@ -152,6 +154,8 @@ class StatusResult:
     rung: int | None
     until: str
     leftovers: tuple[str, ...]
+    unfinished_state: str = ""
+    guardian: str = ""
 
     @property
     def ok(self) -> bool:

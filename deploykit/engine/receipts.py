@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
-import posixpath
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.command import Command, Result
 from deploykit.engine.events import Events
 from deploykit.engine.interrupts import Interrupts
-from deploykit.engine.session import Answer, Session, sealed
+from deploykit.engine.session import Answer, Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, PlanWrote, TransportError
 from deploykit.release import Entry
-from deploykit.shell import fill, quote
+from deploykit.shell import quote
 from deploykit.transport.sftp import upload
 
-__all__ = ["LookOnly", "UnitHost"]
+__all__ = ["LookOnly", "UnitHost", "command_name", "stop"]
 
 KEEP = 1 << 20  # bytes of a command's output that its Result carries
-# A file gets its name only once it is whole and on the disk.
-_SETTLE = """
-flush() {{ sync "$1" 2>/dev/null || sync; }}
-flush {part}
-have=$(sha256sum <{part})
-[ "${{have%% *}}" = {digest} ] && mv -f -- {part} {path} && flush {folder}
-"""
 TRIES = 3  # for a message that arrives cut
 STOP_WITHIN = 20.0  # seconds that the runner may need to stop a command: TERM, 10 s, KILL
 
@@ -80,6 +72,7 @@ class UnitHost:
         path: folders before PATH.
         events: where commands and their output are told.
         interrupts: whether somebody asked to stop.
+        owed: records of this host that are to be written with the next one.
     """
 
     session: Session
@@ -92,6 +85,7 @@ class UnitHost:
     path: tuple[str, ...]
     events: Events
     interrupts: Interrupts
+    owed: list[dict[str, Any]] = field(default_factory=list)
     running: str = field(default="", init=False)
     _began: bool = field(default=False, init=False)
 
@@ -114,17 +108,14 @@ class UnitHost:
     def change(self, command: Command, *, check: bool = True) -> Result:
         """See `Writer.change`."""
         self.interrupts.check()
-        attempt = self.attempt
         began = time.monotonic()
-        while True:
+        for again in count():
             output = _Output(self._say)
-            answer = self._exec(command, attempt, output)
-            if answer.word == "torn" and command.again:
-                # Whatever may be left of it must not go on beside its second try.
-                stop(self.session, self.run, self._ident(command, attempt))
-                attempt += 1
-                continue
-            break
+            answer = self._exec(command, again, output)
+            if answer.word != "torn" or not command.again:
+                break
+            # Whatever may be left of it must not go on beside its second try.
+            self._stop(self._ident(command, again))
         result = self._result(command, answer, output, time.monotonic() - began)
         self.events.tell(
             "command_ended",
@@ -145,16 +136,15 @@ class UnitHost:
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """See `Writer.put`."""
         self._begin_files()
-        part = f"{path}.part-{self.run[-8:]}"
+        # With the epoch: a controller that was fenced must not write into what we verify.
+        name = hashlib.sha256(path.encode()).hexdigest()[:16]
+        part = f"{self.session.layout.private}/runs/{self.run}/{name}-{self.epoch}.part"
         digest = hashlib.sha256(content).hexdigest()
-        files = self.session.transport.files()
-        files.write(io.BytesIO(content), part, mode)
-        moved = self.session.query(
-            fill(_SETTLE, part=part, digest=digest, path=path, folder=posixpath.dirname(path)),
-            check=False,
-        )
-        if not moved.ok:
-            raise TransportError(f"{self.name}: {path} cannot be written: {moved.errors.strip()}")
+        # Anew with each attempt, should the link be lost meanwhile.
+        self.session.transport.insist(lambda t: t.files().write(io.BytesIO(content), part, mode))
+        answer, _ = self.session.call("settle", str(self.epoch), part, path, digest)
+        if answer.word != "settled":
+            raise TransportError(f"{self.name}: {path} cannot be written: {' '.join(answer)}")
 
     def upload(self, source: Path, entries: Sequence[Entry], folder: str) -> None:
         """See `Writer.upload`."""
@@ -164,6 +154,7 @@ class UnitHost:
             source,
             entries,
             folder,
+            self.epoch,
             lambda **keys: self.events.tell("upload_progress", **keys),
             self.interrupts.check,
         )
@@ -174,14 +165,18 @@ class UnitHost:
     def stop_running(self) -> None:
         """Stop the command that runs now, with all its children."""
         if self.running:
-            stop(self.session, self.run, self.running)
+            self._stop(self.running)
 
     def _begin_files(self) -> None:
         """Record that this unit has effects, if no command of it has said so."""
         if not self._began:
             record = {**self._names("files", self.attempt), "kind": "began"}
-            self.session.append(f"runs/{self.run}/journal.jsonl", [record])
+            self.session.append(f"runs/{self.run}/journal.jsonl", [*self.owed, record], self.epoch)
+            self.owed.clear()
             self._began = True
+
+    def _stop(self, ident: str) -> None:
+        stop(self.session, self.run, ident, self.epoch)
 
     def _names(self, key: str, attempt: int) -> dict[str, Any]:
         return {
@@ -194,11 +189,22 @@ class UnitHost:
             "attempt": attempt,
         }
 
-    def _exec(self, command: Command, attempt: int, output: _Output) -> Answer:
+    def message(self, command: Command, again: int = 0) -> str:
+        """
+        Return what the runner is given: the command's record as a comment, then its script.
+
+        The script removes itself as its first act: it holds secrets, and is to live for moments.
+        """
+        ident = self._ident(command, again)
+        names = self._names(command.key, self.attempt)
+        record = json_line({**names, "id": ident, "digest": command.digest})
+        older = "".join(f"#@{json_line(owed)}\n" for owed in self.owed)
+        return f'#{record}\n{older}rm -f -- "$0"\n{self._payload(command)}'
+
+    def _exec(self, command: Command, again: int, output: _Output) -> Answer:
         """Have the command run, or be told how it ended; follow its output meanwhile."""
-        ident = self._ident(command, attempt)
-        record = {**self._names(command.key, attempt), "id": ident, "digest": command.digest}
-        message = sealed(json.dumps(record, separators=(",", ":")) + "\n" + self._payload(command))
+        ident = self._ident(command, again)
+        message = sealed(self.message(command, again))
         self.running = ident
         self._began = True
         try:
@@ -214,7 +220,7 @@ class UnitHost:
                         on_output=output.take,
                     )
                 except TimeoutError:
-                    stop(self.session, self.run, ident)
+                    self._stop(ident)
                     raise CommandTimedOut(
                         f"command {command.key!r} took longer than {command.timeout:g} s "
                         "and was stopped",
@@ -223,19 +229,23 @@ class UnitHost:
                     ) from None
                 if answer.word != "cut":
                     break
+            if answer.word == "ended" and "before" not in answer:  # it began with this message
+                self.owed.clear()
             return answer
         finally:
             self.running = ""
             output.end()
 
-    def _ident(self, command: Command, attempt: int) -> str:
-        return command_id(self.stage, self.direction, command.key, attempt)
+    def _ident(self, command: Command, again: int) -> str:
+        name = command_name(self.stage, self.direction, command.key)
+        return f"{name}.{self.attempt}" + (f"-{again}" if again else "")
 
     def _payload(self, command: Command) -> str:
         lay = self.session.layout
         env = {
             **self.env,
             "DEPLOYKIT_RUN": self.run,
+            "DEPLOYKIT_EPOCH": str(self.epoch),
             "DEPLOYKIT_ROOT": lay.root,
             **command.env,
         }
@@ -251,7 +261,7 @@ class UnitHost:
     def _result(self, command: Command, answer: Answer, output: _Output, seconds: float) -> Result:
         if answer.word == "ended":
             code = int(answer[1])
-            stopped = answer[2:] == ("stopped",)
+            stopped = answer[2] == "stopped"
             return Result((code or 143) if stopped else code, output.text, "", seconds)
         what = f"command {command.key!r}"
         reasons = {
@@ -259,21 +269,21 @@ class UnitHost:
             "cut": "did not arrive whole there",
             "changed": "ran before with another script; one key names one command",
             "busy": "cannot start: another command of deploykit still runs there",
-            "fenced": "was refused: another controller has taken over",
             "never": "could not be started (is the disk full?)",
             "failed": "could not be started: " + " ".join(answer[1:]),
         }
         raise CommandFailed(f"{what} {reasons.get(answer.word, ' '.join(answer))}", key=command.key)
 
 
-def stop(session: Session, run: str, ident: str) -> None:
+def stop(session: Session, run: str, ident: str, epoch: int) -> None:
     """
     Stop a command on a host with all its children.
 
     Raises:
+        Fenced: another controller has taken the run over.
         TransportError: something of it cannot be stopped.
     """
-    answer, _ = session.call("stop", run, ident, timeout=STOP_WITHIN + 30)
+    answer, _ = session.call("stop", run, ident, str(epoch), timeout=STOP_WITHIN + 30)
     if answer.word != "stopped":
         raise TransportError(
             f"{session.name}: a command of run {run} cannot be stopped ({' '.join(answer)})",
@@ -281,9 +291,13 @@ def stop(session: Session, run: str, ident: str) -> None:
         )
 
 
-def command_id(stage: str, direction: str, key: str, attempt: int) -> str:
-    """Return the name of a command's files on the host: readable, and one of its own."""
-    text = f"{stage}.{direction}.{key}.{attempt}"
+def command_name(stage: str, direction: str, key: str) -> str:
+    """
+    Return the name of a command's files on the host: readable, and one of its own.
+
+    With `.` and the attempt it is the command's id there; a second try of a torn one adds `-1`.
+    """
+    text = f"{stage}.{direction}.{key}"
     if re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", text):
         return text
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

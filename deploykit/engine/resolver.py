@@ -88,16 +88,20 @@ class Resolver:
             text = host.read(host.layout.under(path))
             if text is None:
                 raise self._no_file(path, host)
-            known = self.learn_env(text)
-            with self._lock:
-                self._files[(host.name, path)] = known
+            known = self.learn_env(text, path, host.name)
         return known
 
-    def learn_env(self, text: str) -> dict[str, str]:
-        """Return the variables in *text*, and scrub the secret ones from now on."""
+    def learn_env(self, text: str, path: str, host: str) -> dict[str, str]:
+        """
+        Return the variables in *text*, the `.env` file *path* on *host*.
+
+        The secret ones are scrubbed from now on, and the file is not read again.
+        """
         values = read_env(text)
         for name, value in values.items():
             self._scrubber.learn_variable(name, value)
+        with self._lock:
+            self._files[(host, path)] = values
         return values
 
     def _from_env(self, secret: Secret) -> str:

@@ -12,7 +12,7 @@ from deploykit.engine.journal import History
 from deploykit.engine.receipts import stop
 from deploykit.engine.scene import Scene, read_reachable
 from deploykit.engine.schedule import carry_out, hosts_of, is_after_confirmed
-from deploykit.errors import DeploykitError, RollbackFailed, TransportError
+from deploykit.errors import DeploykitError, Fenced, RollbackFailed, TransportError
 
 __all__ = ["go_back"]
 
@@ -32,14 +32,17 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
             refused.
 
     Raises:
+        Fenced: another controller, or a guardian, has taken the run over.
         RollbackFailed: some undo failed; the run is `stuck` until `rollback` succeeds.
     """
     scene.interrupts.going_back()
     history, gone = read_reachable(scene.fleet, scene.run.id)
-    if history.state != "back":
-        # A run that was stuck starts over: a new attempt lets ended commands run again.
-        write = partial(scene.write, kind="back", reason=reason, rejected=rejected)
-        each({host: partial(write, host) for host in history.records})
+    # A run that was stuck starts over: a new attempt lets ended commands run again.
+    turn = history.attempt() + (history.state == "stuck")
+    back = {"kind": "back", "reason": reason, "rejected": rejected}
+    missing = {host: turn - history.turns(host) for host in history.records}
+    if any(missing.values()):  # also where a host was gone when the others turned
+        each({h: partial(scene.write_all, h, [back] * n) for h, n in missing.items() if n})
         history, gone = read_reachable(scene.fleet, scene.run.id)
     scene.events.tell("rollback_started", reason=reason)
     _stop_running(scene, history)
@@ -55,8 +58,7 @@ def go_back(scene: Scene, reason: str, *, rejected: bool) -> None:
     if gone:
         raise _stuck(scene, "not everything is known to be undone", gone)
     was_rejected = rejected or any(record.get("rejected") for _, record in history.all("back"))
-    scene.enter_release("bad", rejected=was_rejected)
-    scene.write_everywhere("rolled_back")
+    scene.write_everywhere("rolled_back", release=scene.release("bad", rejected=was_rejected))
     scene.events.tell("run_rolled_back")
 
 
@@ -65,7 +67,7 @@ def _stop_running(scene: Scene, history: History) -> None:
     failures: dict[str, BaseException] = {}
     for host, ident in history.running():
         try:
-            stop(scene.fleet.sessions[host], scene.run.id, ident)
+            stop(scene.fleet.sessions[host], scene.run.id, ident, scene.epoch)
         except TransportError as error:
             failures[host] = error
     if failures:
@@ -118,6 +120,9 @@ def _undo_stage(
     failures = carry_out(stage, list(reversed(left)), undo, scene.interrupts, on_through=True)
     if not failures:
         return
+    for error in failures.values():
+        if isinstance(error, Fenced):
+            raise error  # nothing is wrong with the undo
     for host, error in failures.items():
         scene.events.tell("undo_failed", stage=name, host=host, error=str(error))
     raise _stuck(scene, f"{name} cannot be undone", failures, stage=name, state=_left(scene, name))

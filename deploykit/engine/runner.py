@@ -8,12 +8,33 @@ from functools import partial
 from typing import Any
 
 from deploykit import codec
+from deploykit.engine import guardian
+from deploykit.engine.fleet import attempt_each
+from deploykit.engine.journal import History, State
+from deploykit.engine.lock import TAKEN
 from deploykit.engine.scene import Scene, opening
 from deploykit.engine.schedule import carry_out, hosts_of, is_after_confirmed
-from deploykit.errors import DeploykitError, Interrupted, PlanWrote, StageFailed, TransportError
+from deploykit.errors import (
+    DeploykitError,
+    Fenced,
+    Interrupted,
+    PlanWrote,
+    StageFailed,
+    TransportError,
+)
+from deploykit.shell import fill
 from deploykit.stage import AnyStage, Measure
 
-__all__ = ["Plans", "confirm", "finish", "forward", "plan_all", "rejects", "write_ahead"]
+__all__ = [
+    "Plans",
+    "confirm",
+    "finish",
+    "forward",
+    "plan_all",
+    "rejects",
+    "wait_for_running",
+    "write_ahead",
+]
 
 Plans = Mapping[tuple[str, str], Any]
 
@@ -22,16 +43,24 @@ def plan_all(scene: Scene) -> dict[tuple[str, str], Any]:
     """
     Plan every stage on each of its hosts; nothing is changed.
 
+    All at once: no plan depends on another, and each waits for hosts most of the time.
+
     Raises:
         DeploykitError: a plan cannot be made; nothing was touched.
     """
-    plans: dict[tuple[str, str], Any] = {}
-    for name, stage in scene.stages.items():
-        hosts = hosts_of(stage, scene.fleet.environment, list(scene.fleet.sessions))
-        for host in hosts:
-            scene.interrupts.check()
-            plans[name, host] = _plan(scene, name, host, hosts)
-            scene.events.tell("stage_planned", stage=name, host=host)
+    labels = list(scene.fleet.sessions)
+    work = {
+        (name, host): partial(_plan, scene, name, host, hosts)
+        for name, stage in scene.stages.items()
+        for hosts in [hosts_of(stage, scene.fleet.environment, labels)]
+        for host in hosts
+    }
+    # Checked while they wait: nothing is touched yet, so whoever asks to stop need not wait.
+    plans, failures = attempt_each(work, scene.interrupts.checked)
+    for error in failures.values():
+        raise error
+    for name, host in plans:
+        scene.events.tell("stage_planned", stage=name, host=host)
     return plans
 
 
@@ -45,10 +74,10 @@ def write_ahead(scene: Scene, plans: Plans, action: str = "deploy") -> None:
             for (name, where), plan in plans.items()
             if where == host
         ]
-        scene.write_all(host, [{**first, "plans": len(own)}, *own])
+        begun = scene.ledger(scene.release("building"))
+        scene.write_all(host, [{**first, "plans": len(own)}, *own], after=begun)
 
     scene.fleet.each(lambda session: write(session.name))
-    scene.enter_release("building")
 
 
 def forward(scene: Scene, plans: Plans, done: set[tuple[str, str]]) -> None:
@@ -64,13 +93,32 @@ def forward(scene: Scene, plans: Plans, done: set[tuple[str, str]]) -> None:
         StageFailed: one that failed; nothing after it was begun.
         Interrupted: somebody asked to stop.
     """
+    armed = False
     for name, stage in scene.stages.items():
         if is_after_confirmed(stage):
             continue
         scene.interrupts.check()
+        if guardian.publishes(stage) and not armed:
+            # Also where an earlier controller did: its guardian may have ended with its host.
+            guardian.arm(scene, plans)
+            armed = True
         hosts = tuple(host for unit, host in plans if unit == name)
         left = [host for host in hosts if (name, host) not in done]
         _apply_stage(scene, name, hosts, left, plans)
+
+
+def wait_for_running(scene: Scene, found: History) -> None:
+    """
+    Wait for what an earlier controller has left running, before a stage looks at what it changes.
+
+    Raises:
+        Interrupted: somebody asked to stop.
+    """
+    for host, ident in found.running():
+        session = scene.fleet.sessions[host]
+        lock_file = f"{session.layout.run(found.run)}/output/{ident}.running"
+        while session.query(TAKEN + fill("taken {}", lock_file), check=False).ok:
+            scene.interrupts.sleep(0.5)
 
 
 def confirm(scene: Scene, plans: Plans) -> dict[str, tuple[Measure, ...]]:
@@ -94,19 +142,19 @@ def confirm(scene: Scene, plans: Plans) -> dict[str, tuple[Measure, ...]]:
         )
     scene.interrupts.check()
     # `confirmed` comes last: until it stands everywhere, everything can still be undone.
-    scene.enter_release("good")
-    scene.write_everywhere("confirmed")
+    scene.write_everywhere("confirmed", release=scene.release("good"))
     scene.events.tell("run_confirmed")
     return table
 
 
-def finish(scene: Scene, plans: Plans) -> tuple[str, ...]:
+def finish(scene: Scene, plans: Plans) -> tuple[State, tuple[str, ...]]:
     """
     Do what comes after the run is confirmed, and seal it if nothing keeps it open.
 
     Returns:
-        Warnings: a failure here rolls nothing back.
+        The state that it ends in, and warnings: a failure here rolls nothing back.
     """
+    state: State = "confirmed"
     warnings = []
     for name, stage in scene.stages.items():
         if not is_after_confirmed(stage):
@@ -121,9 +169,10 @@ def finish(scene: Scene, plans: Plans) -> tuple[str, ...]:
         try:
             scene.write_everywhere("sealed")
             scene.events.tell("run_sealed")
-        except TransportError as error:
+            state = "sealed"
+        except (Fenced, TransportError) as error:
             warnings.append(f"the run is confirmed, and could not be sealed: {error.what}")
-    return tuple(warnings)
+    return state, tuple(warnings)
 
 
 def keeps_open(stage: AnyStage, plans: Plans, name: str) -> bool:
@@ -165,6 +214,9 @@ def _apply_stage(
         stage, left, work, scene.interrupts, on_through=False, stop=partial(_stop_units, scene)
     )
     scene.interrupts.check()
+    for error in failures.values():
+        if isinstance(error, Fenced):
+            raise error  # nothing is wrong with the stage
     if failures:
         raise _failed(name, failures)
 
@@ -182,7 +234,7 @@ def _apply_unit(scene: Scene, name: str, hosts: tuple[str, ...], plans: Plans, h
         raise
     finally:
         scene.acting_now.pop(host, None)
-    scene.write(host, "applied", stage=name, direction="apply")
+    scene.owe(host, "applied", stage=name, direction="apply")
     took = round(time.monotonic() - began, 3)
     scene.events.tell("stage_applied", stage=name, host=host, took=took)
 
@@ -192,7 +244,7 @@ def _stop_units(scene: Scene) -> None:
     for host, unit in list(scene.acting_now.items()):
         try:
             unit.stop_running()
-        except TransportError as error:  # going back stops it again, and says what is left
+        except (Fenced, TransportError) as error:  # going back stops it again, or is not ours
             scene.events.tell("stop_failed", host=host, error=error.what)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 from deploykit import codec
-from deploykit.engine import journal
+from deploykit.engine import copies, journal
 from deploykit.engine.events import Events
-from deploykit.engine.fleet import Fleet, attempt_each
+from deploykit.engine.fleet import Fleet, attempt_each, each
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.receipts import LookOnly, UnitHost
 from deploykit.engine.session import Session
@@ -20,6 +21,8 @@ from deploykit.shell import fill
 from deploykit.stage import Acting, AnyStage, Measure, Pack, Planning, RunInfo
 
 __all__ = ["Scene", "World", "look"]
+
+ReleaseLine = dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class World:
         current: the release that `current` points to; empty if there is none.
         ledger: its releases.
         env: the variables of the pipeline's `env_file`.
+        open: runs whose journal there has no end.
     """
 
     current: str
     ledger: Ledger
     env: Mapping[str, str]
+    open: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Scene:
         events: bound to run and environment.
         interrupts: whether somebody asked to stop.
         acting_now: the hosts that a unit works on at this moment.
+        owed: records by host that are to be written with the next one there.
     """
 
     fleet: Fleet
@@ -64,6 +70,7 @@ class Scene:
     events: Events
     interrupts: Interrupts
     acting_now: dict[str, UnitHost] = field(default_factory=dict)
+    owed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def planning(self, host: str, hosts: tuple[str, ...]) -> Planning:
         """Return what `plan` and `measure` of a stage that works on *hosts* are given on *host*."""
@@ -79,10 +86,18 @@ class Scene:
         host: str,
     ) -> Acting:
         """Return what `apply` and `undo` of *stage* are given on *host*."""
+        common = self._common(self.fleet.sessions[host], hosts)
+        unit = self.unit(stage, direction, attempt, host)
+        self.acting_now[host] = unit
+        return Acting(host=unit, tell=unit.events.tell, sleep=self.interrupts.sleep, **common)
+
+    def unit(
+        self, stage: str, direction: Literal["apply", "undo"], attempt: int, host: str
+    ) -> UnitHost:
+        """Return *host* as one direction of *stage* sees it."""
         session = self.fleet.sessions[host]
-        common = self._common(session, hosts)
-        events = self.events.bind(stage=stage, host=host)
-        unit = UnitHost(
+        common = self._common(session, ())
+        return UnitHost(
             session,
             self.run.id,
             self.epoch,
@@ -91,19 +106,50 @@ class Scene:
             attempt,
             {**common["env"], **self._names()},
             common["path"],
-            events,
+            self.events.bind(stage=stage, host=host),
             self.interrupts,
+            self.owed.setdefault(host, []),
         )
-        self.acting_now[host] = unit
-        return Acting(host=unit, tell=events.tell, sleep=self.interrupts.sleep, **common)
 
     def write(self, host: str, kind: str, **keys: Any) -> None:
         """Append one record to the run's journal on *host*."""
         self.write_all(host, [{"kind": kind, **keys}])
 
-    def write_all(self, host: str, records: Iterable[Mapping[str, Any]]) -> None:
+    def owe(self, host: str, kind: str, **keys: Any) -> None:
+        """
+        Have one record written to the run's journal on *host* together with the next one.
+
+        It saves a round trip where it may be lost with its controller: for what a resume finds out
+        again by receipts.
+        """
+        self.owed.setdefault(host, []).extend(self._lines(host, [{"kind": kind, **keys}]))
+
+    def write_all(
+        self,
+        host: str,
+        records: Iterable[Mapping[str, Any]],
+        *,
+        before: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+        after: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+    ) -> None:
         """
         Append *records* to the run's journal on *host*, in one message.
+
+        Args:
+            host: its label.
+            records: without what all records of the run have in common.
+            before: records for other files, to be on the disk before.
+            after: records for other files, once they are.
+        """
+        owed = self.owed.get(host, [])
+        lines = [*owed, *self._lines(host, records)]
+        files = {**before, f"runs/{self.run.id}/journal.jsonl": lines, **after}
+        self.fleet.sessions[host].append_to(files, self.epoch)
+        owed.clear()
+
+    def _lines(self, host: str, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """
+        Return *records* with what all records of the run have in common.
 
         Only reasons are scrubbed, being free text. Stages and plans hold secrets by name (contract,
         clause 7), and scrubbing them could put `***` into a path that an undo needs.
@@ -113,17 +159,25 @@ class Scene:
         for line in lines:
             if "reason" in line:
                 line["reason"] = self.events.scrubber.text(line["reason"])
-        self.fleet.sessions[host].append(f"runs/{self.run.id}/journal.jsonl", lines)
+        return lines
 
-    def write_everywhere(self, kind: str, **keys: Any) -> None:
-        """Append one record to the run's journal on every host, in parallel."""
-        self.fleet.each(lambda session: self.write(session.name, kind, **keys))
+    def write_everywhere(self, kind: str, *, release: ReleaseLine = None, **keys: Any) -> None:
+        """Append one record to every host's journal, and before it what becomes of the release."""
+        self.fleet.each(
+            lambda session: self.write_all(
+                session.name, [{"kind": kind, **keys}], before=self.ledger(release)
+            )
+        )
 
-    def enter_release(self, state: str, *, rejected: bool = False) -> None:
-        """Write on every host that the run's release is in *state* now."""
+    def ledger(self, line: ReleaseLine) -> dict[str, list[dict[str, Any]]]:
+        """Return the records to write beside those of the journal: those of the releases."""
+        return {"releases.jsonl": [line]} if line else {}
+
+    def release(self, state: str, *, rejected: bool = False) -> ReleaseLine:
+        """Return the record that the run's release is in *state* now; None where it makes none."""
         if not self.run.content:
-            return
-        line = {
+            return None
+        return {
             "id": self.run.release,
             "content": self.run.content,
             "state": state,
@@ -132,7 +186,6 @@ class Scene:
             "commit": self.run.commit,
             "rejected": rejected,
         }
-        self.fleet.each(lambda session: session.append("releases.jsonl", [line]))
 
     def histories(self) -> journal.History:
         """Read the run's journal from every host."""
@@ -142,21 +195,31 @@ class Scene:
         self, plans: Mapping[tuple[str, str], Any], *, undone: bool
     ) -> dict[str, tuple[Measure, ...]]:
         """Measure every stage that can be, on every host: what is wanted beside what is."""
-        table: dict[str, list[Measure]] = {name: [] for name in self.fleet.sessions}
-        for name, stage in self.stages.items():
-            measure = getattr(stage, "measure", None)
-            if measure is None:
-                continue
-            hosts = tuple(host for unit, host in plans if unit == name)
-            for host in hosts:
-                ctx = self.planning(host, hosts)
-                try:
-                    table[host].extend(measure(ctx, plans[name, host], undone))
-                except DeploykitError:
-                    raise
-                except Exception as error:
-                    raise unexpected(error) from error
-        return {host: tuple(measures) for host, measures in table.items()}
+        units = [
+            (name, host)
+            for name, stage in self.stages.items()
+            for unit, host in plans
+            if unit == name and hasattr(stage, "measure")
+        ]
+        # All at once: nothing is changed, and each waits for hosts most of the time.
+        found = each({unit: partial(self._measure, unit, plans, undone) for unit in units})
+        return {
+            host: tuple(measure for unit in units if unit[1] == host for measure in found[unit])
+            for host in self.fleet.sessions
+        }
+
+    def _measure(
+        self, unit: tuple[str, str], plans: Mapping[tuple[str, str], Any], undone: bool
+    ) -> list[Measure]:
+        name, host = unit
+        stage: Any = self.stages[name]
+        hosts = tuple(where for other, where in plans if other == name)
+        try:
+            return list(stage.measure(self.planning(host, hosts), plans[unit], undone))
+        except DeploykitError:
+            raise
+        except Exception as error:
+            raise unexpected(error) from error
 
     def _names(self) -> dict[str, str]:
         return {
@@ -195,8 +258,8 @@ def look(fleet: Fleet, *, need_env: bool = True) -> dict[str, World]:
 
 def read_history(fleet: Fleet, run: str) -> journal.History:
     """Read the journal of *run* from every host."""
-    found = fleet.each(lambda session: tuple(session.records(session.layout.journal(run))))
-    return journal.History(run, found)
+    records = fleet.each(lambda session: tuple(session.records(session.layout.journal(run))))
+    return _kept(fleet, journal.History(run, records))
 
 
 def read_reachable(fleet: Fleet, run: str) -> tuple[journal.History, dict[str, BaseException]]:
@@ -217,7 +280,13 @@ def read_reachable(fleet: Fleet, run: str) -> tuple[journal.History, dict[str, B
     unusual = [error for error in gone.values() if not isinstance(error, TransportError)]
     if unusual or not found:
         raise (unusual or list(gone.values()))[0]
-    return journal.History(run, {name: tuple(records) for name, records in found.items()}), gone
+    history = journal.History(run, {name: tuple(records) for name, records in found.items()})
+    return _kept(fleet, history), gone
+
+
+def _kept(fleet: Fleet, found: journal.History) -> journal.History:
+    copies.keep(fleet.environment.name, found)
+    return found
 
 
 def of_run(fleet: Fleet, found: journal.History) -> Fleet:
@@ -260,17 +329,21 @@ def _look(fleet: Fleet, session: Session, need_env: bool) -> World:
     env_file = fleet.environment.pipeline.env_file
     found = session.query(
         fill(
-            "readlink {0} || :\nprintf '\\0'\ncat {1} 2>/dev/null || :\nprintf '\\0'\n",
+            "readlink {0} || :\nprintf '\\0'\ncat {1} 2>/dev/null || :\nprintf '\\0'\n"
+            "cd {2} 2>/dev/null && grep -sLE {3} */journal.jsonl\nprintf '\\0'\n",
             lay.current,
             lay.ledger,
+            f"{lay.private}/runs",
+            '"kind":"(confirmed|rolled_back)"',
         )
         + (fill("cat {0} 2>/dev/null || :\n", lay.under(env_file)) if env_file else "")
     )
-    link, ledger, env = (*found.output.split("\0"), "", "")[:3]
+    link, ledger, journals, env = (*found.output.split("\0"), "", "", "")[:4]
     if env_file and need_env and not env:
         fleet.resolver.env_file(env_file, session)  # raises the error that says what to type
     return World(
         current=link.strip().rstrip("/").rpartition("/")[2],
         ledger=Ledger.of(journal.parse(ledger)),
-        env=fleet.resolver.learn_env(env) if env else {},
+        open=tuple(line.partition("/")[0] for line in journals.split()),
+        env=fleet.resolver.learn_env(env, env_file, session.name) if env_file and env else {},
     )

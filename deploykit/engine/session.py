@@ -11,20 +11,18 @@ from typing import Any
 
 from deploykit.command import Result
 from deploykit.engine import journal
-from deploykit.errors import CommandFailed, DeploykitError, LinkLost, TransportError
+from deploykit.errors import CommandFailed, DeploykitError, Fenced, LinkLost, TransportError
 from deploykit.host import script as host_script
 from deploykit.layout import Layout
 from deploykit.scrub import Scrubber
 from deploykit.shell import fill, quote
 from deploykit.transport.base import Completed
+from deploykit.transport.boot import MARK
 from deploykit.transport.retrying import RetryingTransport
 
-__all__ = ["Answer", "Session"]
+__all__ = ["EVAL", "Answer", "Session"]
 
-MARK = b"\x01deploykit"
-# The whole command that a login shell sees, whichever it is; the script comes on standard input, so
-# that nothing of it stands in a process list.
-BOOT = """exec sh -c 'printf "\\001deploykit\\n"; eval "$(cat)" </dev/null'"""
+EVAL = 'eval "$(cat)" </dev/null'  # the script on standard input, which itself has no input
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
 
@@ -86,12 +84,12 @@ class Session:
         began = time.monotonic()
         text = f"cd -- {quote(self.layout.root)} 2>/dev/null || cd /\n{self.prelude(env)}{script}\n"
         try:
-            done = self.transport.execute(BOOT, text.encode(), timeout=timeout)
+            done = self.transport.execute(EVAL, text.encode(), timeout=timeout)
         except TimeoutError as error:
             raise LinkLost(f"{self.name} did not answer a query within {timeout:g} s") from error
         result = Result(
             done.exit_code,
-            after_mark(done.stdout).decode(errors="replace"),
+            done.stdout.decode(errors="replace"),
             self._scrubber.text(done.stderr.decode(errors="replace")),
             time.monotonic() - began,
         )
@@ -142,7 +140,7 @@ class Session:
         text = host_script("runner.sh")
         lay = self.layout
         done = self.query(
-            fill(_PREPARE, root=lay.root, dk=lay.private, runner=self._runner, text=text),
+            fill(_PREPARE, root=lay.root, dk=lay.private, runner=self.runner, text=text),
             check=False,
         )
         if done.exit_code in _PREPARE_FAILURES:
@@ -176,35 +174,47 @@ class Session:
             TransportError: it gave no answer.
         """
         command = self.runner_command(verb, *arguments)
-        strip = _AfterMark(on_output) if on_output else None
-        begin_again = strip.begin_again if strip else None
-        done = self.transport.execute(
-            command, stdin, timeout=timeout, on_output=strip, before_retry=begin_again
-        )
-        return self._answer(verb, done), after_mark(done.stdout)
+        while True:
+            done = self.transport.execute(command, stdin, timeout=timeout, on_output=on_output)
+            answer = self._answer(verb, done)
+            if answer.word != "unprepared":
+                return answer, done.stdout
+            self.prepare()  # raises if the runner cannot be put there
 
-    def append(self, file: str, records: Sequence[Mapping[str, Any]]) -> None:
+    def append(self, file: str, records: Sequence[Mapping[str, Any]], epoch: int) -> None:
+        """Do what `append_to` does, for one file."""
+        self.append_to({file: records}, epoch)
+
+    def append_to(self, files: Mapping[str, Sequence[Mapping[str, Any]]], epoch: int) -> None:
         """
-        Append *records* to *file*, relative to `.deploykit`, flushed before this returns.
+        Append records to *files*, relative to `.deploykit`, in order, each flushed before the next.
+
+        A record of kind `back` may use the room that was reserved for going back.
 
         Raises:
+            Fenced: the host has issued a later epoch than *epoch*.
             TransportError: they could not be written.
         """
-        lines = "".join(
-            json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
-            for record in records
-        )
-        answer, _ = self.call("append", file, stdin=sealed(lines))
+        texts = ["".join(json_line(record) + "\n" for record in own) for own in files.values()]
+        back = any(record.get("kind") == "back" for own in files.values() for record in own)
+        words = (f"{epoch}-" if back else str(epoch), *files)
+        answer, _ = self.call("append", *words, stdin=sealed("@\n".join(texts)))
         if answer.word != "appended":
-            raise TransportError(f"{self.name}: {file} cannot be written: {' '.join(answer)}")
+            raise TransportError(
+                f"{self.name}: {', '.join(files)} cannot be written: {' '.join(answer)}"
+            )
 
     def runner_command(self, verb: str, *arguments: str) -> str:
-        """Return the words by which a login shell starts the runner."""
-        words = ["sh", self._runner, self.layout.root, verb, *arguments]
-        return "exec " + " ".join(quote(word) for word in words)
+        """Return the line of shell that starts the runner, or says that it is not there yet."""
+        return fill(
+            "[ -e {0} ] || exec printf '\\001deploykit unprepared\\n' >&2; exec sh {0} {1}",
+            self.runner,
+            [self.layout.root, verb, *arguments],
+        )
 
     @property
-    def _runner(self) -> str:
+    def runner(self) -> str:
+        """The path of our runner there, which its contents name."""
         digest = hashlib.sha256(host_script("runner.sh").encode()).hexdigest()[:16]
         return f"{self.layout.private}/bin/runner-{digest}.sh"
 
@@ -212,45 +222,17 @@ class Session:
         lines = [line for line in done.stderr.split(b"\n") if line.startswith(MARK)]
         if lines:
             words = lines[-1][len(MARK) :].decode(errors="replace").split()
+            if words[:1] == ["fenced"]:
+                raise Fenced(self.name, int(words[1]))
             if words:
                 return Answer(words)
         said = self._scrubber.text(done.stderr.decode(errors="replace").strip())
         raise TransportError(f"{self.name}: the runner did not answer {verb}: {said or 'nothing'}")
 
 
-class _AfterMark:
-    """Passes on what comes after the runner's mark, dropping a login shell's banner."""
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
-        self._head: bytes | None = b""
-        self._passed = 0
-        self._known = 0
-
-    def begin_again(self) -> None:
-        """Expect everything from its beginning, after a lost link, and pass on what is new."""
-        self._head = b""
-        self._known = self._passed
-
-    def __call__(self, piece: bytes) -> None:
-        if self._head is not None:
-            self._head += piece
-            at = self._head.find(MARK + b"\n")
-            if at < 0:
-                return
-            piece = self._head[at + len(MARK) + 1 :]
-            self._head = None
-        skipped = min(self._known, len(piece))
-        self._known -= skipped
-        if len(piece) > skipped:
-            self._passed += len(piece) - skipped
-            self._take(piece[skipped:])
-
-
-def after_mark(stdout: bytes) -> bytes:
-    """Return what a script of ours printed, without a login shell's banner before it."""
-    _, mark, rest = stdout.partition(MARK + b"\n")
-    return rest if mark else stdout
+def json_line(record: Mapping[str, Any]) -> str:
+    """Return *record* as the runner takes it: one line."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def sealed(text: str) -> bytes:
@@ -267,16 +249,16 @@ if [ ! -d {root} ]; then
   chmod 755 -- {root}
 fi
 [ -w {root} ] || exit 42
-for tool in awk flock setsid sha256sum; do command -v $tool >/dev/null || exit 43; done
+for tool in awk sha256sum; do command -v $tool >/dev/null || exit 43; done
 mkdir -p -- {dk}/bin {dk}/runs {dk}/manifests || exit 45
 [ -e {runner} ] && exit 0
 printf %s {text} >{runner}.$$ || exit 45
-mv -f -- {runner}.$$ {runner}
+{{ sync {runner}.$$ {dk}/bin 2>/dev/null || sync; }} && mv -f -- {runner}.$$ {runner}
 """
 _PREPARE_FAILURES: dict[int, tuple[str, str]] = {
     41: ("no right to make {root}", "as root there: install -d -o DEPLOY_USER {root}"),
     42: ("no right to write in {root}", "as root there: chown DEPLOY_USER {root}"),
-    43: ("awk, flock, setsid or sha256sum is missing", "as root there: apt-get install util-linux"),
+    43: ("awk or sha256sum is missing", "as root there: apt-get install mawk coreutils"),
     45: ("{root}/.deploykit cannot be written (disk full?)", "look at: df -h {root}"),
 }
 

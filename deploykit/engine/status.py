@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploykit.engine import lock
+from deploykit.engine import copies, guardian, lock
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, reached
 from deploykit.engine.interrupts import Interrupts
@@ -17,7 +17,7 @@ from deploykit.environment import Environment
 from deploykit.shell import fill
 from deploykit.stage import Measure, RunInfo
 
-__all__ = ["all_runs", "history", "releases", "runs", "status"]
+__all__ = ["all_runs", "history", "is_done_deploy", "releases", "runs", "status"]
 
 
 def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> StatusResult:
@@ -25,13 +25,13 @@ def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> S
     events = Events(listeners).bind(environment=environment.name)
     with reached(environment, events) as fleet:
         found = all_runs(fleet)
-        unfinished = next((run.run for run in found if run.unfinished), "")
+        unfinished = next((run for run in found if run.unfinished), None)
         live = live_run(found)
         worlds = look(fleet, need_env=False)
         table = _measured(fleet, live, events) if live else {}
         holders = fleet.each(lock.holder)
         owner = next((held.owner for held in holders.values() if held), None)
-        undoable = [run for run in found if _is_done_deploy(run)]
+        undoable = [run for run in found if is_done_deploy(run)]
         until = open_until(undoable[0]) if undoable else None
         return StatusResult(
             environment=environment.name,
@@ -46,7 +46,9 @@ def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> S
                 for name, world in worlds.items()
             ),
             lock=owner,
-            unfinished_run=unfinished,
+            unfinished_run=unfinished.run if unfinished else "",
+            unfinished_state=unfinished.state if unfinished else "",
+            guardian=guardian.told(unfinished) if unfinished else "",
             rung=_rung(undoable[0]) if undoable else None,
             until=until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else "",
             leftovers=_leftovers(fleet, found),
@@ -69,25 +71,38 @@ def releases(environment: Environment) -> tuple[HostStatus, ...]:
     )
 
 
-def runs(environment: Environment) -> tuple[RunSummary, ...]:
-    """Return all runs that wrote a journal, newest first."""
+def runs(environment: Environment, *, copied: bool = False) -> tuple[RunSummary, ...]:
+    """
+    Return all runs that wrote a journal, newest first.
+
+    Args:
+        environment: bound to its name.
+        copied: as the copies on this machine have them, without asking any host.
+    """
+    if copied:
+        return tuple(_summary(run) for run in copies.kept(environment.name))
     with reached(environment, Events().bind(environment=environment.name)) as fleet:
         return tuple(_summary(run) for run in all_runs(fleet))
 
 
-def history(environment: Environment, run: str) -> tuple[Record, ...]:
+def history(environment: Environment, run: str, *, copied: bool = False) -> tuple[Record, ...]:
     """
     Return the records of *run* from every host, in their order there.
 
     Args:
         environment: bound to its name.
         run: its id, or the beginning of it.
+        copied: as the copies on this machine have it, without asking any host.
     """
+    if copied:
+        return _records(copies.kept(environment.name), run)
     with reached(environment, Events().bind(environment=environment.name)) as fleet:
-        for found in all_runs(fleet):
-            if found.run.startswith(run):
-                return tuple(record for records in found.records.values() for record in records)
-    return ()
+        return _records(all_runs(fleet), run)
+
+
+def _records(listed: Sequence[History], run: str) -> tuple[Record, ...]:
+    found = next((found for found in listed if found.run.startswith(run)), None)
+    return tuple(r for records in found.records.values() for r in records) if found else ()
 
 
 def all_runs(fleet: Fleet) -> list[History]:
@@ -102,10 +117,11 @@ def all_runs(fleet: Fleet) -> list[History]:
 
 def live_run(found: Sequence[History]) -> History | None:
     """Return the run whose release should be live: the newest that is confirmed."""
-    return next((run for run in found if _is_done_deploy(run)), None)
+    return next((run for run in found if is_done_deploy(run)), None)
 
 
-def _is_done_deploy(run: History) -> bool:
+def is_done_deploy(run: History) -> bool:
+    """Return whether *run* is a deployment that was confirmed, so that a rollback can undo it."""
     opening = run.opening or {}
     return opening.get("action") == "deploy" and run.state in ("confirmed", "sealed")
 
@@ -152,7 +168,8 @@ def _measured(fleet: Fleet, run: History, events: Events) -> dict[str, tuple[Mea
 
 def _summary(run: History) -> RunSummary:
     first = run.opening or {}
-    reasons = [str(record.get("reason", "")) for _, record in run.all("back")]
+    turned = ("back", "needs_rollback")
+    reasons = [str(record.get("reason", "")) for kind in turned for _, record in run.all(kind)]
     return RunSummary(
         run=run.run,
         action=str(first.get("action", "")),

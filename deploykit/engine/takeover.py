@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from deploykit.engine import guards, lock
+from deploykit.engine import guardian, guards, lock
 from deploykit.engine.events import Events
 from deploykit.engine.fleet import Fleet
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.journal import History
 from deploykit.engine.pack import pack
-from deploykit.engine.scene import Scene, look, read_history
+from deploykit.engine.scene import Scene, look, read_history, read_reachable
 from deploykit.engine.status import all_runs
 from deploykit.environment import Environment
-from deploykit.errors import DeploykitError, JournalError, LockHeld
+from deploykit.errors import DeploykitError, Fenced, JournalError, LockHeld
 from deploykit.stage import AnyStage, Pack, RunInfo
 
-__all__ = ["locked", "rebuilt", "taken_over", "unfinished_run"]
+__all__ = ["freed", "locked", "rebuilt", "regained", "taken_over", "unfinished_run"]
 
 
 @contextmanager
@@ -28,7 +29,6 @@ def locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) -> 
 
     A run that wrote no journal has touched nothing, so its lock is freed whatever happened.
     """
-    fleet.each(lambda session: session.prepare())
 
     def take() -> int:
         try:
@@ -38,24 +38,50 @@ def locked(fleet: Fleet, run: str, reason: str, wait: float, events: Events) -> 
             raise
 
     epoch = lock.wait_for(take, wait, events)
-    with lock.held(fleet, run, events):
+    with lock.held(fleet, run, epoch, events):
         try:
             yield epoch
         finally:
-            lock.let_go(fleet, run, events)
+            lock.let_go(fleet, run, epoch, events)
 
 
 @contextmanager
-def taken_over(fleet: Fleet, found: History, reason: str, events: Events) -> Iterator[int]:
-    """Take an unfinished run over from its controller, which is fenced from now on."""
-    fleet.each(lambda session: session.prepare())
-    epoch = lock.take(fleet, found.run, reason)
+def regained(scene: Scene, fenced: Fenced) -> Iterator[Scene]:
+    """
+    Hold a run again whose controller a guardian has fenced, so that the rest can be rolled back.
+
+    Raises:
+        Fenced: it was another controller, or one has come since: the run is theirs.
+        TransportError: a host cannot be reached.
+    """
+    found, _ = read_reachable(scene.fleet, scene.run.id)
+    reason = guardian.fired(found, fenced.host, fenced.epoch)
+    if not reason:
+        raise fenced
+    scene.events.tell("guardian_fired", host=fenced.host, reason=reason)
+    first = min(scene.fleet.sessions)
+    seen = max(scene.epoch, guardian.last_epoch(found, first))
+    with taken_over(scene.fleet, found, "go back", scene.events, seen) as epoch:
+        yield replace(scene, epoch=epoch)
+
+
+@contextmanager
+def taken_over(
+    fleet: Fleet, found: History, reason: str, events: Events, seen: int | None = None
+) -> Iterator[int]:
+    """Take an unfinished run over from its controller, which is fenced; see `lock.take_over`."""
+    epoch = lock.take_over(fleet, found.run, reason, seen)
     events.tell("run_taken_over", run=found.run, state=found.state)
-    with lock.held(fleet, found.run, events):
+    with lock.held(fleet, found.run, epoch, events):
         try:
             yield epoch
         finally:
-            lock.let_go(fleet, found.run, events)
+            lock.let_go(fleet, found.run, epoch, events)
+
+
+def freed(fleet: Fleet, run: str) -> None:
+    """Free the lock of a run that left nothing to do; were its controller there, it is fenced."""
+    lock.release(fleet, run, lock.take_over(fleet, run, "free it"))
 
 
 def unfinished_run(fleet: Fleet, *, takeover: bool) -> History | None:
@@ -74,8 +100,7 @@ def unfinished_run(fleet: Fleet, *, takeover: bool) -> History | None:
             raise guards.at_work(fleet.environment.name, name, found)
         return read_history(fleet, found.owner.run)
     # Without its lock, which somebody freed by force, it is still the one that left things undone.
-    newest = next(iter(all_runs(fleet)), None)
-    return newest if newest is not None and newest.unfinished else None
+    return next((run for run in all_runs(fleet) if run.unfinished), None)
 
 
 def rebuilt(

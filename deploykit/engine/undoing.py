@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
 
 from deploykit.engine import lock
 from deploykit.engine.ending import ended_back
 from deploykit.engine.events import Events
-from deploykit.engine.fleet import Fleet
+from deploykit.engine.fleet import Fleet, attempt_each
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.journal import History
 from deploykit.engine.outcome import RunResult
 from deploykit.engine.rollback import go_back
 from deploykit.engine.scene import Scene, look, of_run, opening, read_history
 from deploykit.engine.status import all_runs, live_run
-from deploykit.errors import DeploykitError, Refused
+from deploykit.errors import DeploykitError, Refused, TransportError
 from deploykit.stage import AnyStage, RunInfo
 
 __all__ = ["undo_runs"]
@@ -49,11 +51,10 @@ def undo_runs(
         own, targets = None, [run.run for run in chosen]
         for each in chosen:
             of_run(fleet, each)  # refuses what lacks a host, before anything is touched
-    fleet.each(lambda session: session.prepare())
     run = own.run if own else _fresh_id()
-    epoch = lock.take(fleet, run, "rollback")
+    epoch = (lock.take if own is None else lock.take_over)(fleet, run, "rollback")
     events = events.bind(run=run)
-    with lock.held(fleet, run, events), _until_done(fleet, run, events):
+    with lock.held(fleet, run, epoch, events), _until_done(fleet, run, epoch, events):
         if own is None:
             _check_newest(fleet, targets[0])
         outer = _scene(fleet, _info(fleet, run, targets[-1]), epoch, {}, events, interrupts)
@@ -64,13 +65,32 @@ def undo_runs(
         for target in targets:
             result = _undo(fleet, target, epoch, events, interrupts, began)
             if not result.ok:
-                outer.write_everywhere("back", reason=str(result.error))
-                outer.write_everywhere("stuck", reason=str(result.error))
+                _write(outer, "back", "stuck", reason=str(result.error))
                 return result
-        outer.write_everywhere("confirmed")
-        outer.write_everywhere("sealed")
-    assert result is not None  # noqa: S101  # there is at least one target
-    return result
+        assert result is not None  # noqa: S101  # there is at least one target
+        untold = _write(outer, "confirmed", "sealed")
+        return result if untold is None else replace(result, exit_code=3, error=untold)
+
+
+def _write(outer: Scene, *kinds: str, **keys: str) -> DeploykitError | None:
+    """
+    Write records of *kinds* on every host that can be reached.
+
+    Returns:
+        Why it is not written everywhere, if so; the rollback is then to be finished by another try.
+    """
+    lines = [{"kind": kind, **keys} for kind in kinds]
+    work = {host: partial(outer.write_all, host, lines) for host in outer.fleet.sessions}
+    _, gone = attempt_each(work)
+    for host, error in gone.items():
+        if not isinstance(error, TransportError):
+            raise error
+        return DeploykitError(
+            f"{host} could not be told how the rollback ended: {error.what}",
+            state="the hosts that can be reached are as wanted",
+            then=f"when it is back: deploykit rollback {outer.run.environment}",
+        )
+    return None
 
 
 def _check_newest(fleet: Fleet, run: str) -> None:
@@ -147,12 +167,12 @@ def _info(fleet: Fleet, run: str, oldest: str) -> RunInfo:
 
 
 @contextmanager
-def _until_done(fleet: Fleet, run: str, events: Events) -> Iterator[None]:
+def _until_done(fleet: Fleet, run: str, epoch: int, events: Events) -> Iterator[None]:
     """Free the lock at the end, unless the rollback is left for another try."""
     try:
         yield
     finally:
-        lock.let_go(fleet, run, events)
+        lock.let_go(fleet, run, epoch, events)
 
 
 def _fresh_id() -> str:

@@ -1,32 +1,125 @@
 #!/bin/sh
 # deploykit's runner: the only thing on a host that writes deploykit's records and starts its
-# commands. It needs sh, coreutils, awk, flock and setsid.
+# commands. It needs sh and coreutils; `flock` and `setsid` where present, see "Locks" below.
 #
 #   sh runner.sh ROOT VERB [ARGUMENT...]      input on stdin
 #
-# Answers are lines on stderr that begin with byte 1, so that nothing a login shell prints can be
-# taken for one; what stands on stdout before byte 1 and "deploykit" is such a banner too.
+# Answers are lines on stderr that begin with byte 1 and "deploykit", so that nothing else that is
+# printed there can be taken for one. EPOCH is the controller's: where the host has issued another
+# one since, a verb that changes something does nothing and answers `fenced`.
 #
 # Two locks: `mutex` is held for moments, around records, epoch and lock; `gate` is held by a
 # changing command for as long as it runs, so that never two run on one host.
+#
+# Every fork costs a host half a millisecond: what the shell can do itself, it does.
 set -u
 root=$1 verb=$2
 shift 2
 dk=$root/.deploykit
 umask 077
-printf '\001deploykit\n'
+# A shell that a signal kills skips its EXIT trap, and a lost connection is a SIGPIPE.
+trap 'exit 1' HUP PIPE TERM
 
 answer() { printf '\001deploykit %s\n' "$*" >&2; }
 refuse() { answer "$@"; exit 0; }
 
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+
 # GNU sync flushes one file; where it cannot, everything is flushed.
 flush() { sync "$1" 2>/dev/null || sync; }
 
-mutex() { exec 8>>"$dk/mutex" && flock 8; }
-mutex_free() { exec 8>&-; }
+# -- Locks --------------------------------------------------------------------------------------
+# A lock is let go by the death of its owner, however that came. With flock the kernel sees to it;
+# without, a link names the owner's process and when that began, and is void once it is gone.
+#
+#   seize FD FILE SECONDS   0 if it is ours now
+#   yield_ FD FILE          let it go
+#   idle FILE SECONDS       0 as soon as nobody has it
 
-epoch() { cat "$dk/epoch" 2>/dev/null || echo 0; }
-lock_run() { cat "$dk/lock/run" 2>/dev/null; }
+if command -v flock >/dev/null 2>&1; then
+  seize() { eval "exec $1>>\"\$2\"" && flock -w "$3" "$1"; }
+  yield_() { eval "exec $1>&-"; }
+  idle() {
+    [ -e "$1" ] || return 0
+    exec 5<"$1"
+    flock -s -w "$2" 5
+    set -- $?
+    exec 5<&-
+    return "$1"
+  }
+else
+  life() { # PID: when it began; nothing if it is gone
+    if [ -d /proc/self ]; then
+      life_=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+      set -- ${life_##*)}
+      [ "$1" = Z ] || echo "${20}"
+    else ps -o lstart= -p "$1" | tr ' ' _; fi
+  }
+  owned() { # FILE: 0 if a living process has it
+    owner_=$(readlink "$1.by") || return 1
+    [ "$(life "${owner_%%:*}")" = "${owner_#*:}" ] && return 0
+    # Only the link that was looked at may go; another's may stand there by now.
+    mv "$1.by" "$1.by.$$" 2>/dev/null || return 1
+    [ "$(readlink "$1.by.$$")" = "$owner_" ] || mv "$1.by.$$" "$1.by"
+    rm -f "$1.by.$$"
+    return 1
+  }
+  seize() {
+    seize_=$(($3 * 10 + 1))
+    until ln -s "$$:$(life $$)" "$2.by" 2>/dev/null; do
+      owned "$2" || continue
+      [ "$seize_" -gt 1 ] || return 1
+      seize_=$((seize_ - 1))
+      nap
+    done
+  }
+  yield_() { case $(readlink "$2.by") in "$$:"*) rm -f "$2.by" ;; esac; }
+  idle() {
+    idle_=${2%.*}
+    idle_=$((${idle_:-0} * 10 + 1))
+    while owned "$1"; do
+      [ "$idle_" -gt 1 ] || return 1
+      idle_=$((idle_ - 1))
+      nap
+    done
+  }
+fi
+mutex() { seize 8 "$dk/mutex" 60 || refuse failed "another process holds $dk/mutex"; }
+mutex_free() { yield_ 8 "$dk/mutex"; }
+
+# Become a command in a session of its own, which the end of the connection does not reach.
+if command -v setsid >/dev/null 2>&1; then apart() { exec setsid "$@"; }
+else apart() { exec nohup "$@"; }; fi
+
+# -- Records ------------------------------------------------------------------------------------
+
+# Set $epoch to what the host issued last.
+read_epoch() {
+  epoch=0
+  [ ! -e "$dk/epoch" ] || read -r epoch <"$dk/epoch"
+}
+# Set $holder to the run that holds the lock, or nothing.
+read_holder() {
+  holder=
+  [ ! -e "$dk/lock/run" ] || read -r holder <"$dk/lock/run"
+}
+beat() { [ ! -e "$dk/lock/heartbeat" ] || echo >"$dk/lock/heartbeat"; } 2>/dev/null
+
+# Bump the epoch, to at least $1; sets $epoch.
+issue() {
+  read_epoch
+  epoch=$((epoch + 1))
+  [ "$epoch" -ge "$1" ] || epoch=$1
+  echo "$epoch" >"$dk/epoch.new" && flush "$dk/epoch.new" && mv -f "$dk/epoch.new" "$dk/epoch" \
+    && flush "$dk"
+}
+
+# Take the mutex for a controller of epoch $1, or refuse it.
+enter() {
+  mutex
+  read_epoch
+  [ "$1" = - ] || [ "$epoch" = "$1" ] || refuse fenced "$epoch"
+}
 
 # Read stdin into file $1, whose first line names the sha256 of the rest: a message that was cut on
 # its way must never be acted upon.
@@ -37,209 +130,335 @@ receive() {
   [ "${have%% *}" = "$want" ]
 }
 
-# Append the JSON objects in file $2, a line each, to the records in $1, with version, number and
-# time put first. A torn last line, which only the host's own death leaves, is ended before.
+# Append the JSON objects on stdin, a line each and up to a line `@` or the end, to the records in $1,
+# with version, number and time put first. A torn last line, which the host's death or a full disk leaves, is ended before.
 record() {
-  if [ -s "$1" ] && [ -n "$(tail -c 1 "$1")" ]; then echo >>"$1" || return 1; fi
-  count=0
-  if [ -e "$1" ]; then count=$(wc -l <"$1"); else fresh=1; fi
-  awk -v n="$count" -v at="$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
-    '{ print "{\"v\":1,\"seq\":" (n + NR) ",\"at\":\"" at "\"," substr($0, 2) }' \
-    <"$2" >>"$1" || return 1
-  flush "$1"
-  if [ -n "${fresh:-}" ]; then flush "$(dirname "$1")"; fi
+  seq=0 fresh=1
+  at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+  if [ -s "$1" ]; then
+    fresh=
+    last=$(tail -n 1 "$1"; echo .)
+    case $last in
+      '{"v":1,"seq":'*'
+.') seq=${last#*:*:} seq=${seq%%,*} ;;
+      *'
+.') seq=$(wc -l <"$1") ;;
+      *) echo >>"$1" || return 1; seq=$(wc -l <"$1") ;;
+    esac
+  fi
+  while IFS= read -r line && [ "$line" != @ ]; do
+    seq=$((seq + 1))
+    printf '{"v":1,"seq":%s,"at":"%s",%s\n' "$seq" "$at" "${line#?}" >>"$1" || return 1
+  done
+  flush "$1" || return 1
+  [ -z "$fresh" ] || { flush "${1%/*}" && flush "${1%/*/*}"; }
 }
 
-# The receipt of command $id of run $run: prints never | began DIGEST | ended RC [stopped].
-receipt() {
-  journal=$dk/runs/$run/journal.jsonl
-  [ -e "$journal" ] || { echo never; return; }
-  mine=$(grep -F "\"id\":\"$id\"" "$journal")
-  ended=$(printf '%s\n' "$mine" | grep -F '"kind":"ended"' | tail -n 1)
-  began=$(printf '%s\n' "$mine" | grep -F '"kind":"began"' | tail -n 1)
-  digest=$(printf '%s\n' "$began" | sed -n 's/.*"digest":"\([0-9a-f]*\)".*/\1/p')
-  if [ -n "$ended" ]; then
-    rc=$(printf '%s\n' "$ended" | sed -n 's/.*"rc":\([0-9]*\).*/\1/p')
-    case $ended in *'"stopped":true'*) stopped=stopped ;; *) stopped=ran ;; esac
-    echo "ended ${rc:-1} $stopped $digest"
-  elif [ -n "$began" ]; then echo "began $digest"
-  else echo never; fi
+# Set $receipt to `never`, `began DIGEST` or `ended RC HOW DIGEST`, of command $id of run $run.
+read_receipt() {
+  receipt=never
+  [ -e "$journal" ] || return 0
+  mine_=$(grep -F "\"id\":\"$id\"" "$journal") || return 0
+  while IFS= read -r line; do
+    case $line in *'"digest":"'*) digest_=${line#*'"digest":"'} digest_=${digest_%%'"'*} ;; esac
+    case $line in
+      *'"kind":"began"'*) receipt="began $digest_" ;;
+      *'"kind":"ended"'*)
+        rc_=${line#*'"rc":'}
+        how_=ran
+        case $line in *'"stopped":true'*) how_=stopped ;; esac
+        receipt="ended ${rc_%%,*} $how_ $digest_"
+        ;;
+    esac
+  done <<END
+$mine_
+END
 }
 
-# Copy the output of $id to stdout as it grows, until the command is over; then answer how it ended.
+# Copy the output of $id to stdout as it grows, until the command is over; then answer how it ended,
+# and the words $@.
 follow() {
   sent=0
-  while :; do
-    if flock -s -w 0.25 "$files/$id.running" true; then over=1; else over=; fi
+  until idle "$files/$id.running" 0.25; do
     size=$(wc -c <"$files/$id.out" 2>/dev/null || echo 0)
     if [ "$size" -gt "$sent" ]; then
       tail -c "+$((sent + 1))" "$files/$id.out" | head -c "$((size - sent))"
-      sent=$size
+      sent=$((size))
     fi
-    [ -n "$over" ] && break
   done
-  set -- $(receipt)
-  case $1 in
-    ended) refuse ended "$2" "$3" ;;
-    began) refuse torn ;;
+  [ ! -s "$files/$id.out" ] || tail -c "+$((sent + 1))" "$files/$id.out"
+  read_receipt
+  case $receipt in
+    ended*) refuse ${receipt% *} "$@" ;;
+    began*) refuse torn ;;
     *) refuse never ;;
   esac
 }
 
+# Print the processes that carry the variable of $id, but not its runner, which writes the receipt.
+carriers() {
+  for file in $(grep -lsF "DEPLOYKIT_COMMAND=$run/$id" /proc/[0-9]*/environ); do
+    tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF "DEPLOYKIT_COMMAND=$run/$id" || continue
+    pid=${file#/proc/}
+    pid=${pid%/environ}
+    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF " detached $run $id " || echo "$pid"
+  done
+}
+
+[ -w "$dk" ] || refuse failed "cannot write in $dk (read-only file system?)"
 case $verb in
-append) # FILE: put lines into FILE (relative to .deploykit)
-  file=$dk/$1
-  mkdir -p "$(dirname "$file")" || refuse failed "cannot make the folder of $1"
+append) # EPOCH FILE...: put lines into each FILE (relative to .deploykit); a line `@` ends those of one.
+  # EPOCH ends in `-` where the run goes back: what was kept back for that is needed from here on.
+  mine=$1
+  case $mine in ?*-) rm -f "$dk/reserve"; mine=${mine%-} ;; esac
+  shift
   lines=$dk/.append.$$
   trap 'rm -f "$lines"' EXIT
   receive "$lines" || refuse cut
-  mutex
-  record "$file" "$lines" || refuse failed "cannot write $1"
+  enter "$mine"
+  exec 4<"$lines"
+  for file in "$@"; do
+    folder=$dk/$file
+    folder=${folder%/*}
+    [ -d "$folder" ] || mkdir -p "$folder" || refuse failed "cannot make the folder of $file"
+    record "$dk/$file" <&4 || refuse failed "cannot write $file"
+  done
   mutex_free
-  touch -c "$dk/lock/heartbeat"
+  beat
   refuse appended
   ;;
 
-lock) # RUN LEAST: take the lock, with an epoch of at least LEAST; stdin is its owner, a JSON object
-  run=$1 least=$2
+settle) # EPOCH PART PATH SHA256: an uploaded file gets its name once it is whole and on the disk
+  flush "$2"
+  have=$(sha256sum <"$2")
+  [ "${have%% *}" = "$4" ] || refuse wrong
+  enter "$1"
+  mv -f -- "$2" "$3" || refuse failed "cannot name $3"
+  flush "$(dirname -- "$3")"
+  refuse settled
+  ;;
+
+lock) # RUN LEAST [SEEN]: take the lock, with an epoch of at least LEAST; stdin is its owner, a JSON
+  # object. SEEN is the epoch that must be the host's, or `below`: it must be less than LEAST.
+  run=$1 least=$2 seen=${3:--}
   owner=$dk/.owner.$$
   trap 'rm -rf "$owner"' EXIT
   mkdir -p "$owner" || refuse failed "cannot write in $dk"
   receive "$owner/owner.json" || refuse cut
   printf '%s\n' "$run" >"$owner/run" && touch "$owner/heartbeat" || refuse failed "cannot write in $dk"
   mutex
-  if [ -d "$dk/lock" ] && [ "$(lock_run)" != "$run" ]; then refuse held; fi
-  next=$(($(epoch) + 1))
-  [ "$next" -ge "$least" ] || next=$least
-  echo "$next" >"$dk/epoch.new" && flush "$dk/epoch.new" && mv -f "$dk/epoch.new" "$dk/epoch" \
-    || refuse failed "cannot write in $dk"
-  taken=again
-  if [ ! -d "$dk/lock" ]; then
-    flush "$owner/owner.json"
-    mv "$owner" "$dk/lock" || refuse failed "cannot write in $dk"
-    taken=new
+  read_holder
+  if [ -d "$dk/lock" ] && [ "$holder" != "$run" ]; then refuse held; fi
+  if [ "$seen" != - ]; then
+    read_epoch
+    # Asked again, because the answer was lost: it is ours already.
+    [ "$epoch" != "$least" ] || ! cmp -s "$owner/owner.json" "$dk/lock/owner.json" \
+      || refuse locked "$epoch" again
+    case $seen in
+      below) [ "$epoch" -lt "$least" ] || refuse fenced "$epoch" ;;
+      *) [ "$epoch" = "$seen" ] || refuse fenced "$epoch" ;;
+    esac
   fi
+  issue "$least" || refuse failed "cannot write in $dk"
+  if [ -d "$dk/lock" ]; then
+    # Who takes over is the owner now, and alive from now on.
+    cp -p "$owner/owner.json" "$dk/lock/owner.json.new" \
+      && mv -f "$dk/lock/owner.json.new" "$dk/lock/owner.json" || refuse failed "cannot write in $dk"
+    beat
+    refuse locked "$epoch" again
+  fi
+  # What the death of the host left of messages that nobody reads any more.
+  for left in "$dk"/.owner.* "$dk"/.append.*; do
+    [ ! -e "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
+  done
+  # A megabyte for the records and scripts of going back, should the disk be full by then.
+  [ -s "$dk/reserve" ] || head -c 1048576 /dev/zero >"$dk/reserve" \
+    || { rm -f "$dk/reserve"; refuse failed "the disk is full"; }
+  flush "$owner/owner.json"
+  flush "$owner/run"
+  flush "$owner"
+  mv "$owner" "$dk/lock" || refuse failed "cannot write in $dk"
   flush "$dk"
-  refuse locked "$next" "$taken"
+  refuse locked "$epoch" new
   ;;
 
-hold) # RUN: stand for the controller: a line on stdin is its heartbeat, the end of stdin its end
+hold) # RUN EPOCH: stand for the controller: a line on stdin is its heartbeat, the end of stdin its end
   run=$1
-  [ "$(lock_run)" = "$run" ] || refuse notmine
-  exec 6>>"$dk/lock/alive"
-  flock -w 5 6 || refuse busy
+  read_holder
+  [ "$holder" = "$run" ] || refuse notmine
+  read_epoch
+  [ "$epoch" = "$2" ] || refuse fenced "$epoch"
+  # Whoever stood here before was of an older epoch, and may be frozen.
+  if ! seize 6 "$dk/lock/alive" 0; then
+    read -r old <"$dk/lock/alive" && kill -s KILL "$old"
+    seize 6 "$dk/lock/alive" 5 || refuse busy
+  fi
+  echo "$$" >"$dk/lock/alive"
   while IFS= read -r _; do
-    [ "$(lock_run)" = "$run" ] && touch -c "$dk/lock/heartbeat"
+    read_holder
+    read_epoch
+    [ "$holder" = "$run" ] && [ "$epoch" = "$2" ] || refuse fenced "$epoch"
+    beat
   done
+  yield_ 6 "$dk/lock/alive"
   refuse ended
   ;;
 
-unlock) # RUN: free the lock if RUN holds it
+unlock) # RUN EPOCH: free the lock if RUN holds it
   run=$1
-  mutex
-  if [ "$(lock_run)" = "$run" ]; then
-    rm -rf "$dk/unlocked" && mv "$dk/lock" "$dk/unlocked" && rm -rf "$dk/unlocked"
-    flush "$dk"
-    refuse unlocked
-  fi
-  refuse notmine
+  enter "$2"
+  read_holder
+  [ "$holder" = "$run" ] || refuse notmine
+  # By force means also: whoever held it may only sleep, and has to find himself fenced.
+  [ "$2" != - ] || issue 0 || refuse failed "cannot write in $dk"
+  rm -rf "$dk/unlocked" && mv "$dk/lock" "$dk/unlocked" || refuse failed "cannot write in $dk"
+  flush "$dk"
+  # Nothing of the run goes on: what a controller or guardian that died has left, can go.
+  cd "$dk/runs/$run" 2>/dev/null && rm -rf output/*.in.* ./*.part guardian* undo-restart.sh*
+  rm -rf "$dk/unlocked"
+  refuse unlocked
   ;;
 
-exec) # RUN ID EPOCH: stdin is sha256, the record's JSON, then the script
+exec) # RUN ID EPOCH: stdin is a sha256, then the script. Its first lines are comments: the command's
+  # record, then records that are older, and are written with it.
   run=$1 id=$2 mine=$3
   files=$dk/runs/$run/output
-  mkdir -p "$files" || refuse failed "cannot make $files"
+  journal=$dk/runs/$run/journal.jsonl
+  [ -d "$files" ] || mkdir -p "$files" || refuse failed "cannot make $files"
   message=$files/$id.in.$$
-  payload=$files/$id.sh
-  trap 'rm -f "$message" "$payload.$$"' EXIT
-  receive "$message" || refuse cut
-  digest=$(head -n 1 "$message" | sed -n 's/.*"digest":"\([0-9a-f]*\)".*/\1/p')
-  exec 7>>"$files/$id.running"
-  if ! flock -n 7; then
-    exec 7>&-
-    follow
-  fi
-  set -- $(receipt)
-  case $1 in
+  receive "$message" || { rm -f "$message"; refuse cut; }
+  # Detach first, then write: losing the controller never leaves a torn command. What is detached
+  # closes its standard output when it has said what became of the command.
+  verdict=$(apart sh "$0" "$root" detached "$run" "$id" "$mine" "$message" </dev/null 2>/dev/null &)
+  set -- $verdict
+  case ${1:-} in
+    started) follow ;;
+    running) follow before ;;
     ended)
-      [ "$4" = "$digest" ] || refuse changed
-      cat "$files/$id.out"
-      refuse ended "$2" "$3"
+      [ ! -s "$files/$id.out" ] || cat "$files/$id.out"
+      refuse "$@" before
       ;;
-    began)
-      [ "$2" = "$digest" ] || refuse changed
-      rm -f "$payload"
-      refuse torn
-      ;;
+    '') rm -f "$message"; refuse failed "cannot start a process" ;;
+    *) refuse "$@" ;;
   esac
-  exec 9>>"$dk/gate"
-  flock -n 9 || refuse busy
-  [ "$(epoch)" = "$mine" ] || refuse fenced "$(epoch)"
-  # The file removes itself as its first act: it holds secrets, and lives for moments.
-  { echo 'rm -f -- "$0"'; tail -n +2 "$message"; } >"$payload.$$" && mv -f "$payload.$$" "$payload" \
-    || refuse failed "cannot write $payload"
-  head -n 1 "$message" >"$files/$id.json" || refuse failed "cannot write in $files"
-  rm -f "$files/$id.stop"
-  touch -c "$dk/lock/heartbeat"
-  rm -f "$message"
-  # Detach first, then write: losing the controller never leaves a torn command.
-  setsid sh "$0" "$root" detached "$run" "$id" </dev/null >/dev/null 2>&1 &
-  exec 7>&- 9>&-
-  follow
   ;;
 
-detached) # RUN ID: inherits the command's lock on 7 and the gate on 9
-  run=$1 id=$2
+detached) # RUN ID EPOCH MESSAGE: see exec
+  run=$1 id=$2 mine=$3 message=$4
+  # Whoever started us may be gone when we answer; what we start has its signals as they were.
+  trap - HUP TERM
+  trap : PIPE
   files=$dk/runs/$run/output
   journal=$dk/runs/$run/journal.jsonl
-  base=$(cat "$files/$id.json")
-  line=$files/$id.line
-  printf '{"kind":"began",%s\n' "${base#?}" >"$line" || exit 1
-  mutex
-  if ! record "$journal" "$line"; then
-    rm -f "$files/$id.sh" "$line"
-    exit 1
-  fi
+  say() {
+    rm -f "$message"
+    yield_ 9 "$dk/gate"
+    yield_ 7 "$files/$id.running"
+    echo "$*"
+    exit 0
+  }
+  older=
+  while IFS= read -r line; do
+    case $line in
+      '#@'*) older="$older${line#'#@'}
+" ;;
+      '#'*) base=${line#'#{'} ;;
+      *) break ;;
+    esac
+  done <"$message"
+  digest=${base#*'"digest":"'} digest=${digest%%'"'*}
+  seize 7 "$files/$id.running" 0 || say running
+  read_receipt
+  set -- $receipt
+  case $1 in
+    ended) [ "$4" = "$digest" ] || say changed; say ended "$2" "$3" ;;
+    began) [ "$2" = "$digest" ] || say changed; say torn ;;
+  esac
+  seize 9 "$dk/gate" 0 || say busy
+  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
+  # Epoch and record in one: nobody can take over between the two.
+  mutex 2>/dev/null
+  read_epoch
+  [ "$epoch" = "$mine" ] || say fenced "$epoch"
+  record "$journal" <<END || say failed the disk is full
+$older{"kind":"began",$base
+END
   mutex_free
+  beat
+  : >"$files/$id.out"
+  echo started
+  exec >/dev/null
   DEPLOYKIT_COMMAND=$run/$id
   export DEPLOYKIT_COMMAND
-  (umask 022; exec setsid sh -e "$files/$id.sh" >"$files/$id.out" 2>&1 7>&- 9>&-) &
+  (umask 022; apart sh -e "$message" >"$files/$id.out" 2>&1 6>&- 7>&- 9>&-) &
   command=$!
   echo "$command" >"$files/$id.pid"
+  # Who wanted to stop it before it had a number could not.
+  [ ! -e "$files/$id.stop" ] || { nap; kill -s TERM -- "-$command" || kill -s TERM "$command"; } 2>/dev/null
   wait "$command"
   rc=$?
   stopped=false
-  [ -e "$files/$id.stop" ] && stopped=true
-  printf '{"kind":"ended","rc":%s,"stopped":%s,%s\n' "$rc" "$stopped" "${base#?}" >"$line"
-  mutex
-  record "$journal" "$line"
+  [ ! -e "$files/$id.stop" ] || stopped=true
+  mutex 2>/dev/null
+  record "$journal" <<END
+{"kind":"ended","rc":$rc,"stopped":$stopped,$base
+END
   mutex_free
-  rm -f "$line" "$files/$id.json" "$files/$id.pid" "$files/$id.sh"
+  rm -f "$files/$id.pid" "$files/$id.stop" "$message"
+  yield_ 9 "$dk/gate"
+  yield_ 7 "$files/$id.running"
   ;;
 
-stop) # RUN ID: end a command and all its children
+stop) # RUN ID EPOCH: end a command and all its children
   run=$1 id=$2
   files=$dk/runs/$run/output
-  mkdir -p "$files" && touch "$files/$id.stop" || refuse failed "cannot write in $files"
-  command=$(cat "$files/$id.pid" 2>/dev/null)
-  carriers() {
-    for file in /proc/[0-9]*/environ; do
-      tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF "DEPLOYKIT_COMMAND=$run/$id" || continue
-      pid=${file#/proc/}
-      pid=${pid%/environ}
-      # The runner itself carries the variable too; it must live to write the receipt.
-      tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF " detached $run $id" || echo "$pid"
-    done
-  }
-  [ -n "$command" ] && kill -s TERM -- "-$command" 2>/dev/null
-  if ! flock -s -w 10 "$files/$id.running" true; then
-    [ -n "$command" ] && kill -s KILL -- "-$command" 2>/dev/null
+  enter "$3"
+  mkdir -p "$files" && : >"$files/$id.stop" || refuse failed "cannot write in $files"
+  mutex_free
+  command=
+  # Of a command that has no runner any more the number may be somebody else's by now.
+  if [ -e "$files/$id.pid" ] && ! idle "$files/$id.running" 0; then
+    read -r command <"$files/$id.pid"
+    kill -s TERM -- "-$command" 2>/dev/null || kill -s TERM "$command" 2>/dev/null
+    idle "$files/$id.running" 10 || kill -s KILL -- "-$command" 2>/dev/null
   fi
-  left=$(carriers)
-  [ -n "$left" ] && kill -s KILL $left 2>/dev/null
-  flock -s -w 5 "$files/$id.running" true || refuse alive
-  [ -z "$(carriers)" ] || refuse alive
+  tries=0
+  while left=$(carriers) && [ -n "$left" ]; do # a killed process may take its time to go
+    tries=$((tries + 1))
+    [ "$tries" -le 50 ] || refuse alive
+    kill -s KILL $left 2>/dev/null
+    nap
+  done
+  idle "$files/$id.running" 5 || refuse alive
+  rm -f "$files/$id.stop" "$files/$id.pid"
   refuse stopped
+  ;;
+
+fire) # RUN SEEN: the guardian fences a controller of which it saw no heartbeat since SEEN
+  run=$1
+  journal=$dk/runs/$run/journal.jsonl
+  message=$dk/.append.$$
+  trap 'rm -f "$message"' EXIT
+  rm -f "$dk/reserve"
+  receive "$message" || refuse cut
+  mutex
+  read_holder
+  [ "$holder" = "$run" ] && [ -e "$journal" ] || refuse over
+  if grep -qE '"kind":"(confirmed|rolled_back)"' "$journal"; then refuse over; fi
+  [ "$(stat -c %Y "$dk/lock/heartbeat")" = "$2" ] || refuse alive
+  issue 0 || refuse failed "cannot write in $dk"
+  IFS= read -r back <"$message"
+  turns=$(grep -cF '"kind":"back"' "$journal")
+  if [ "$turns" = 0 ]; then
+    turns=1
+  else
+    rest=${back#*'"kind":"'}
+    back=${back%%'"kind":"'*}'"kind":"fired"'${rest#*'"'}
+  fi
+  record "$journal" <<END || refuse failed "cannot write $journal"
+{"epoch":$epoch,${back#?}
+END
+  refuse fired "$epoch" "$turns"
   ;;
 
 *) refuse failed "unknown verb $verb" ;;

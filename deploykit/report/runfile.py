@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from deploykit.engine.copies import file_name
 from deploykit.engine.events import Event
 from deploykit.report.emit import emit
 from deploykit.report.jsonlines import json_line
@@ -16,14 +16,13 @@ from deploykit.report.jsonlines import json_line
 __all__ = ["RunFile", "folder_of"]
 
 KEEP = 200  # files an environment; each is small, but runs are many
-NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def folder_of(environment: str) -> Path:
     """Return the folder of *environment*'s run files, in the user's state directory."""
     from platformdirs import user_state_path  # only a run needs it
 
-    return user_state_path("deploykit", appauthor=False) / "runs" / _safe(environment)
+    return user_state_path("deploykit", appauthor=False) / "runs" / file_name(environment)
 
 
 class RunFile:
@@ -51,7 +50,7 @@ class RunFile:
             return
         try:
             if self._file is None:
-                self._path = folder_of(self._environment) / f"{_safe(str(event['run']))}.jsonl"
+                self._path = folder_of(self._environment) / f"{file_name(str(event['run']))}.jsonl"
                 self._file = _opened(self._path)
                 self._file.writelines(self._early)
             self._file.write(line)
@@ -79,11 +78,6 @@ def _opened(path: Path) -> TextIO:
         old.unlink(missing_ok=True)
     number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     return os.fdopen(number, "a", encoding="utf-8")
-
-
-def _safe(name: str) -> str:
-    """Return *name* as one part of a path, whatever it is made of."""
-    return NAME.sub("-", name).lstrip(".") or "-"
 
 
 def _age(path: Path) -> float:

@@ -25,7 +25,9 @@ def status_lines(status: StatusResult, paint: Paint, width: int) -> list[str]:
         by, at, reason = status.lock.by, status.lock.at, status.lock.reason
         lines.append(paint(f"locked by {by} since {at}: {reason}", "warning"))
     if status.unfinished_run:
-        lines.append(paint(f"run {status.unfinished_run} is unfinished", "bad"))
+        lines.append(paint(f"run {status.unfinished_run} {_unfinished(status)}", "bad"))
+        if status.guardian:
+            lines.append(f"  {status.guardian}")
         lines.append(
             f"  next: deploykit resume {status.environment}, "
             f"or: deploykit rollback {status.environment}"
@@ -39,6 +41,14 @@ def status_lines(status: StatusResult, paint: Paint, width: int) -> list[str]:
 def _tone(state: str) -> Tone:
     tones: dict[str, Tone] = {"good": "good", "bad": "bad", "building": "warning"}
     return tones.get(state, "plain")
+
+
+def _unfinished(status: StatusResult) -> str:
+    if status.unfinished_state == "needs_rollback":
+        return "needs a rollback"
+    return (
+        f"is unfinished ({status.unfinished_state})" if status.unfinished_state else "is unfinished"
+    )
 
 
 def _undoable(status: StatusResult) -> str:

@@ -144,6 +144,8 @@ def _line(text: Any) -> str:
 WORDS: dict[str, Callable[[Event], Said]] = {
     "run_started": _run_started,
     "connected": _connected,
+    "link_lost": _fixed("warning", "link lost, making it again", "error"),
+    "link_restored": _fixed("warning", "the link is back"),
     "lock_waiting": _lock_waiting,
     "lock_not_freed": _fixed("warning", "the lock could not be freed", "error"),
     "run_taken_over": _fixed("warning", "taken over from its controller", "state"),
@@ -156,6 +158,9 @@ WORDS: dict[str, Callable[[Event], Said]] = {
     "command_output": _text,
     "command_ended": _command_ended,
     "upload_progress": _upload,
+    "guardian_armed": _fixed("faint", "guardian armed", "how"),
+    "guardian_missing": _fixed("warning", "no guardian could be started; going on without"),
+    "guardian_fired": _fixed("bad", "a guardian took us for gone", "reason"),
     "rollback_started": _fixed("warning", "going back", "reason"),
     "stage_undone": _timed("warning", "undone"),
     "undo_failed": _fixed("bad", "UNDO FAILED", "error"),

@@ -95,6 +95,7 @@ class Backup:
     name: str = field(default="backup", kw_only=True)
 
     placement: ClassVar[Placement] = "first"
+    apart: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.keep, str):

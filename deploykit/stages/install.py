@@ -46,6 +46,8 @@ class Install:
     on: str | None = None
     name: str = "install"
 
+    apart = True
+
     def plan(self, ctx: Planning) -> InstallPlan:
         """See `Stage`."""
         return InstallPlan(self.command, f"releases/{ctx.run.release}" if ctx.run.content else "")

@@ -38,6 +38,7 @@ class Local:
 
     placement = "first"
     builds = True
+    apart = True
 
     def pack(self, ctx: Packing) -> None:
         """Build."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 from deploykit import publishing
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError, StageFailed
+from deploykit.layout import Layout
 from deploykit.publishing import Mark
 from deploykit.services import Place, Service
 from deploykit.services.base import Verb
@@ -28,11 +29,13 @@ class PausePlan:
     What a pause changes on one host.
 
     Args:
+        root: the pipeline's root.
         services: labels, in the order in which they are stopped.
         active: whether each ran.
         before: the release that is published meanwhile; empty if there is none.
     """
 
+    root: str
     services: tuple[str, ...]
     active: tuple[bool, ...]
     before: str
@@ -97,7 +100,8 @@ class Pause:
         place = Place(ctx.layout, before)
         verbs: frozenset[Verb] = frozenset({"start", "stop"})
         seen = [service.survey(ctx, place, verbs) for service in self.services]
-        return PausePlan(self.pauses, tuple(facts.up for facts in seen), before)
+        active = tuple(facts.up for facts in seen)
+        return PausePlan(ctx.layout.root, self.pauses, active, before)
 
     def apply(self, ctx: Acting, plan: PausePlan) -> None:
         """Stop each that ran, and see that it is down."""
@@ -120,15 +124,21 @@ class Pause:
         """Start each that ran, and see that it stays up."""
         place = Place(ctx.layout, plan.before)
         claims = []
-        for service in self._active(plan):
-            script = service.start_script(place)
-            command = Command(f"start:{service.label}", script, timeout=PATIENCE, again=True)
+        for service, command in zip(self._active(plan), self.undo_commands(plan), strict=True):
             if not ctx.host.change(command, check=False).ok:
                 said = look(ctx, service, place).said
                 raise failed(ctx, service, plan.before, f"it could not be started; it is {said}")
             claims.append(Claim(service, place, Mark("", 0)))
         if claims:
             prove(ctx, claims, within=self.within, unproven=True)
+
+    def undo_commands(self, plan: PausePlan) -> tuple[Command, ...]:
+        """Return the commands of the undo on one host, in order; a guardian runs the very same."""
+        place = Place(Layout(plan.root), plan.before)
+        return tuple(
+            Command(f"start:{s.label}", s.start_script(place), timeout=PATIENCE, again=True)
+            for s in self._active(plan)
+        )
 
     def _active(self, plan: PausePlan) -> list[Service]:
         return [

@@ -8,13 +8,15 @@ from posixpath import normpath
 
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError, TransferFailed
-from deploykit.shell import fill, quote
+from deploykit.shell import fill
 from deploykit.source import read_tree
 from deploykit.stage import Acting, Pack, Packing, Planning
 
 __all__ = ["Transfer", "TransferPlan"]
 
 LARGEST = 5  # files that `plan` names
+
+_SWEEP = "chmod -R u+w -- {0}.* 2>/dev/null || :\nrm -rf -- {0}.*"  # of every epoch
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Transfer:
     name: str = "transfer"
 
     makes_release = True
+    apart = True
 
     def __post_init__(self) -> None:
         for field in ("exclude", "shared"):
@@ -121,7 +124,7 @@ class Transfer:
     def apply(self, ctx: Acting, plan: TransferPlan) -> None:
         """See `Stage`."""
         part = _part(ctx, plan)
-        ctx.host.change(Command("begin", _begin_script(ctx, plan, part), again=True))
+        ctx.host.change(Command("begin", _begin_script(ctx, plan), again=True))
         if not self._is_whole(ctx, plan):
             pack = ctx.packs.get(self.name)
             if pack is None or pack.manifest.content != plan.content:
@@ -136,7 +139,7 @@ class Transfer:
     def undo(self, ctx: Acting, plan: TransferPlan) -> None:
         """Remove what is half there; a whole release stays, marked `bad`."""
         part = _part(ctx, plan)
-        lines = [fill("chmod -R u+w -- {0} 2>/dev/null || :\nrm -rf -- {0}", part)]
+        lines = [fill(_SWEEP, part)]
         lines += [
             fill("rmdir -- {} 2>/dev/null || :", f"{ctx.layout.shared}/{path}")
             for path in plan.made
@@ -168,19 +171,14 @@ def readable(size: float) -> str:
 
 
 def _part(ctx: Planning, plan: TransferPlan) -> str:
-    """Return the folder in which the release grows; never one that counts."""
+    """Return the folder in which the release grows, but for `.` and the epoch."""
     return f"{ctx.layout.releases}/.{plan.release}.part"
 
 
-def _begin_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
+def _begin_script(ctx: Acting, plan: TransferPlan) -> str:
     lay = ctx.layout
     lines = [
-        fill(
-            "mkdir -p -- {0}\n[ -d {1} ] || mkdir -p -- {2}",
-            lay.releases,
-            lay.release(plan.release),
-            part,
-        ),
+        fill("mkdir -p -- {}", lay.releases),
         fill("[ -d {0} ] || {{ mkdir -p -- {0}; chmod 2770 {0}; }}", lay.shared),
     ]
     for path in plan.made:
@@ -194,7 +192,11 @@ def _begin_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
 def _finish_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
     """Link the shared paths in, flush, and give the release its name: one rename."""
     final = ctx.layout.release(plan.release)
-    lines = [fill("if [ -d {} ]; then exit 0; fi", final), f"cd -- {quote(part)}"]
+    # The epoch is no part of the text, since a resume, whose is another, must find the receipt.
+    lines = [
+        fill("if [ -d {} ]; then exit 0; fi", final),
+        fill('part={}.$DEPLOYKIT_EPOCH\ncd -- "$part"', part),
+    ]
     for path in plan.shared:
         name = path.rstrip("/")
         up = "../" * (2 + name.count("/"))
@@ -202,7 +204,8 @@ def _finish_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
         if parent:
             lines.append(fill("mkdir -p -- {}", parent))
         lines.append(fill("ln -sfn -- {} {}", f"{up}shared/{name}", f"./{name}"))
-    lines += ["cd ..", "sync", fill("mv -- {} {}", part, final), "sync ."]
+    lines += ["cd ..", "sync", fill('mv -- "$part" {}', final), "sync ."]
+    lines.append(fill(_SWEEP, part))
     return "\n".join(lines)
 
 

@@ -51,7 +51,12 @@ class Held(Protocol):
     """A command that runs for as long as we are there."""
 
     def beat(self) -> None:
-        """Send it a line; a lost connection shows elsewhere and is no error here."""
+        """
+        Send it a line.
+
+        Raises:
+            LinkLost: it has ended, or the connection has.
+        """
 
     def close(self) -> None:
         """End its input, and so the command."""
@@ -69,13 +74,16 @@ class Transport(Protocol):
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """
-        Run *command* by the login shell, with *stdin*, to its end.
+        Run *command* by our own `sh`, with *stdin*, to its end.
 
         Args:
-            command: words any login shell takes alike.
-            stdin: all of its input.
+            command: one line of POSIX shell.
+            stdin: all that it can read.
             timeout: seconds; None waits for as long as the connection lives.
             on_output: is given standard output as it comes, and then `Completed.stdout` is empty.
+
+        Returns:
+            Its exit code and streams, without what a login shell printed before it.
 
         Raises:
             LinkLost: the connection ended first.
@@ -84,7 +92,7 @@ class Transport(Protocol):
 
     def hold(self, command: str) -> Held:
         """
-        Start *command* with its input left open.
+        Start *command*, as in `execute`, with its input left open.
 
         Raises:
             LinkLost: the connection is gone.

@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from deploykit.errors import LinkLost
 from deploykit.processes import end_group
 from deploykit.transport.base import Completed
+from deploykit.transport.boot import BOOT, AfterMark, message
 
 __all__ = ["LocalTransport"]
 
@@ -56,25 +59,28 @@ class LocalHeld:
     """A process with its input left open."""
 
     def __init__(self, command: str) -> None:
-        self._process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._process = _start(subprocess.DEVNULL)
+        self._send(message(command))
 
     def beat(self) -> None:
         """See `Held`."""
-        if self._process.stdin and self._process.poll() is None:
-            self._process.stdin.write(b"\n")
-            self._process.stdin.flush()
+        self._send(b"\n")
 
     def close(self) -> None:
         """See `Held`."""
-        if self._process.stdin:
-            self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            if self._process.stdin:
+                self._process.stdin.close()
         self._process.wait()
+
+    def _send(self, line: bytes) -> None:
+        if not self._process.stdin or self._process.poll() is not None:
+            raise LinkLost("what was held on this machine has ended")
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise LinkLost("what was held on this machine has ended") from error
 
 
 class LocalTransport:
@@ -89,24 +95,18 @@ class LocalTransport:
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """See `Transport`."""
-        with subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        ) as process:
+        with _start(subprocess.PIPE) as process:
             if not (process.stdin and process.stdout and process.stderr):
                 raise RuntimeError("a pipe that was asked for is missing")
-            out, err = bytearray(), bytearray()
+            out, err = AfterMark(on_output), AfterMark()
             threads = [
-                threading.Thread(target=_pump, args=(process.stdout, on_output or out.extend)),
-                threading.Thread(target=_pump, args=(process.stderr, err.extend)),
+                threading.Thread(target=_pump, args=(process.stdout, out)),
+                threading.Thread(target=_pump, args=(process.stderr, err)),
             ]
             for thread in threads:
                 thread.start()
             try:
-                process.stdin.write(stdin)
+                process.stdin.write(message(command, stdin))
                 process.stdin.close()
             except BrokenPipeError:
                 pass  # the command did not read all of it, which is its own affair
@@ -118,7 +118,7 @@ class LocalTransport:
             finally:
                 for thread in threads:
                     thread.join()
-        return Completed(code, bytes(out), bytes(err))
+        return Completed(code, out.kept, err.kept)
 
     def hold(self, command: str) -> LocalHeld:
         """See `Transport`."""
@@ -130,6 +130,16 @@ class LocalTransport:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _start(output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ["/bin/sh", "-c", BOOT],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def _pump(stream: BinaryIO, take: Callable[[bytes], object]) -> None:

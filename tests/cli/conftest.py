@@ -173,8 +173,11 @@ class PaperEngine:
             RunSummary("r1-0000cafe", "deploy", "rolled_back", "r1", "ann@pc", "t1", "no\nmore"),
         )
 
-    def history(self, _environment: Any, run: str) -> tuple[dict[str, Any], ...]:
+    def history(
+        self, _environment: Any, run: str, *, copied: bool = False
+    ) -> tuple[dict[str, Any], ...]:
         """Stand for `api.history`."""
+        assert not copied
         return ({"kind": "run", "run": run, "host": "a", "at": "t2"},)
 
     def lock_status(self, _environment: Any) -> LockOwner | None:

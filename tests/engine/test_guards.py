@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_a_release_that_nobody_made_cannot_be_gone_back_to(project: Path) -> Non
     deploy(project, "1")
     with pytest.raises(Refused, match="deploykit releases p"):
         shop(project).rollback("20200101T000000Z-00000000")
+
+
+def test_a_release_that_was_pruned_cannot_be_gone_back_to(project: Path) -> None:
+    """It is known before anything is touched; the newest run is not undone on the way."""
+    made = [deploy(project, str(n)) for n in range(3)]
+    root = project.parent / "root"
+    shutil.rmtree(root / "releases" / made[0])
+    with pytest.raises(Refused, match=rf"{made[0]} on h") as refused:
+        shop(project).rollback(made[0])
+    assert refused.value.state == "nothing was touched"
+    assert (root / "current").readlink().name == made[2]
+    assert shop(project).rollback().release == made[1]
 
 
 def test_nothing_to_go_back_from(project: Path) -> None:

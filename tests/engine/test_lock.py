@@ -9,7 +9,7 @@ import pytest
 from deploykit.engine import api, lock
 from deploykit.engine.events import Events
 from deploykit.engine.fleet import Fleet
-from deploykit.errors import LockHeld
+from deploykit.errors import LockHeld, Refused
 from deploykit.stages import Shell
 from tests.engine.conftest import Site
 from tests.farm import eventually
@@ -73,6 +73,10 @@ def test_a_run_s_lock_is_freed_only_by_force_and_not_under_a_command(site: Site)
     assert api.lock_release(shop, force=True)
     journal = next((site.root / ".deploykit/runs").glob("*/journal.jsonl")).read_text()
     assert "lock_forced" in journal
+    # Without its lock it is unfinished all the same, and nothing new may begin on top of it.
+    with pytest.raises(Refused, match="is unfinished"):
+        shop.run()
+    assert api.rollback(shop).exit_code == 0
     with site.controller("run", "never", "1") as controller:
         eventually((site.root / "began").exists)
         with pytest.raises(LockHeld, match="still runs"):
@@ -88,7 +92,7 @@ def test_an_owner_is_seen_while_he_is_there(site: Site) -> None:
         session = fleet.sessions["one"]
         session.prepare()
         assert lock.holder(session) is None
-        lock.take(fleet, RUN, "run")
+        epoch = lock.take(fleet, RUN, "run")
         states = []
 
         def state() -> tuple[bool, bool]:
@@ -97,10 +101,10 @@ def test_an_owner_is_seen_while_he_is_there(site: Site) -> None:
             return (found.alive, found.new)
 
         states.append(state())
-        with lock.held(fleet, RUN, Events()):
+        with lock.held(fleet, RUN, epoch, Events()):
             eventually(lambda: state() == (True, False))
         states.append(state())
-        lock.release(fleet, RUN)
+        lock.release(fleet, RUN, epoch)
         return states
 
     assert site.look(look) == [(False, True), (False, False)]

@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +31,14 @@ class Runner:
 
     root: Path
     program: Path
+    shell: tuple[str, ...] = ("/bin/sh",)
+    path: str = os.environ["PATH"]
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start it with *words*."""
         return subprocess.Popen(
-            ["/bin/sh", self.program, self.root, *words],
+            [*self.shell, self.program, self.root, *words],
+            env={**os.environ, "PATH": self.path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,9 +60,19 @@ class Runner:
     ) -> tuple[tuple[str, ...], bytes]:
         """Return the words and the input by which it carries out a command."""
         record = {"run": RUN, "stage": "s", "id": ident, "digest": digest or sha256(text)}
-        body = json.dumps(record, separators=(",", ":")) + "\n" + text + "\n"
+        body = f'#{json.dumps(record, separators=(",", ":"))}\nrm -f -- "$0"\n{text}\n'
         number = self.epoch if epoch is None else epoch
         return ("exec", RUN, ident, str(number)), sealed(body)
+
+    def append(self, text: str, epoch: int | None = None) -> list[str]:
+        """Put *text* into the journal of the run."""
+        number = self.epoch if epoch is None else epoch
+        words = ("append", str(number), f"runs/{RUN}/journal.jsonl")
+        return self.call(*words, stdin=sealed(text))[0]
+
+    def stop(self, ident: str = "s.apply.do.1") -> list[str]:
+        """Stop a command."""
+        return self.call("stop", RUN, ident, str(self.epoch))[0]
 
     def lock(self, run: str = RUN, least: int = 0) -> list[str]:
         """Take the lock."""
@@ -84,16 +99,33 @@ class Runner:
         return self.root / ".deploykit" / name
 
 
-@pytest.fixture
-def runner(tmp_path: Path) -> Runner:
+@pytest.fixture(params=["dash", "bash", "busybox", "without flock and setsid"])
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Runner:
     """Return a runner that holds the lock, in a root whose name needs quoting."""
     root = tmp_path / 'it\'s a "root" $HOME'
     (root / ".deploykit" / "runs").mkdir(parents=True)
     program = root / ".deploykit" / "runner.sh"
     program.write_text(script("runner.sh"))
     made = Runner(root, program)
+    if request.param == "bash":
+        made.shell = ("/bin/bash", "--posix")
+    elif request.param == "busybox":
+        made.shell = ("/bin/busybox", "sh")
+    elif request.param == "without flock and setsid":
+        made.path = str(path_without(tmp_path / "bin", "flock", "setsid"))
     assert made.lock() == ["locked", "1", "new"]
     return made
+
+
+def path_without(folder: Path, *missing: str) -> Path:
+    """Make *folder* a PATH with every program of this machine but those."""
+    folder.mkdir()
+    for place in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
+        for program in Path(place).iterdir():
+            link = folder / program.name
+            if program.name not in missing and not link.is_symlink():
+                link.symlink_to(program)
+    return folder
 
 
 def answered(process: subprocess.Popen[bytes], stdin: bytes = b"") -> tuple[list[str], bytes]:
@@ -101,9 +133,7 @@ def answered(process: subprocess.Popen[bytes], stdin: bytes = b"") -> tuple[list
     out, err = process.communicate(stdin, timeout=60)
     lines = [line for line in err.split(b"\n") if line.startswith(MARK)]
     assert lines, (out, err)
-    banner, _, printed = out.partition(MARK + b"\n")
-    assert banner == b""
-    return lines[-1][len(MARK) :].decode().split(), printed
+    return lines[-1][len(MARK) :].decode().split(), out
 
 
 def sha256(text: str) -> str:
@@ -134,9 +164,33 @@ def test_a_command_has_a_receipt(runner: Runner) -> None:
 def test_an_ended_command_is_answered_again(runner: Runner) -> None:
     """From its receipt, with its output, and without a second effect."""
     text = f"echo once | tee -a {runner.at}/count"
-    assert runner.exec(text) == runner.exec(text) == (["ended", "0", "ran"], b"once\n")
+    assert runner.exec(text) == (["ended", "0", "ran"], b"once\n")
+    assert runner.exec(text) == (["ended", "0", "ran", "before"], b"once\n")
     assert (runner.root / "count").read_text() == "once\n"
     assert len(runner.journal) == 2
+
+
+def test_older_records_are_written_with_a_command_s_own(runner: Runner) -> None:
+    """In one flush, before it; not where the command has been before."""
+    words, message = runner.command("true")
+    first, _, rest = message.decode().partition("\n")[2].partition("\n")
+    owed = '#@{"kind":"applied","stage":"before"}\n#@{"kind":"armed"}'
+    message = sealed(f"{first}\n{owed}\n{rest}")
+    assert runner.call(*words, stdin=message)[0] == ["ended", "0", "ran"]
+    assert [r["kind"] for r in runner.journal] == ["applied", "armed", "began", "ended"]
+    assert [r["seq"] for r in runner.journal] == [1, 2, 3, 4]
+    assert runner.call(*words, stdin=message)[0] == ["ended", "0", "ran", "before"]
+    assert len(runner.journal) == 4
+
+
+def test_several_files_are_written_by_one_message(runner: Runner) -> None:
+    """In order, each with numbers of its own."""
+    words = ("append", "1", f"runs/{RUN}/journal.jsonl", "releases.jsonl")
+    lines = '{"kind":"run"}\n{"kind":"plan"}\n@\n{"id":"r"}\n'
+    assert runner.call(*words, stdin=sealed(lines))[0] == ["appended"]
+    assert [r["kind"] for r in runner.journal] == ["run", "plan"]
+    line = json.loads(runner.private("releases.jsonl").read_text())
+    assert (line["id"], line["seq"]) == ("r", 1)
 
 
 def test_another_script_under_the_same_key_is_refused(runner: Runner) -> None:
@@ -151,9 +205,8 @@ def test_a_message_that_was_cut_is_not_acted_upon(runner: Runner) -> None:
     for size in (0, 10, 65, len(message) - 1):
         assert runner.call(*words, stdin=message[:size])[0] == ["cut"]
     assert not (runner.root / "done").exists()
-    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed("{}\n")[:-1])[0] == [
-        "cut"
-    ]
+    words = ("append", str(runner.epoch), f"runs/{RUN}/journal.jsonl")
+    assert runner.call(*words, stdin=sealed("{}\n")[:-1])[0] == ["cut"]
     assert not runner.private(f"runs/{RUN}/journal.jsonl").exists()
     assert runner.call("lock", "other", "0", stdin=b"x")[0] == ["cut"]
     assert list(runner.private(".").glob(".owner*")) == []
@@ -164,8 +217,20 @@ def test_an_older_controller_is_fenced(runner: Runner) -> None:
     old = runner.epoch
     assert runner.lock() == ["locked", str(old + 1), "again"]
     answer, _ = runner.exec(f"touch {runner.at}/done", epoch=old)
-    assert answer == ["fenced", str(old + 1)]
+    fenced = ["fenced", str(old + 1)]
+    assert answer == fenced
     assert not (runner.root / "done").exists()
+    part, final = runner.root / "file.part", runner.root / "file"
+    part.write_text("text")
+    settle = ("settle", str(old), str(part), str(final), sha256("text"))
+    assert runner.call(*settle)[0] == fenced
+    assert not final.exists()
+    assert runner.append('{"kind":"x"}\n', old) == fenced
+    assert runner.call("unlock", RUN, str(old))[0] == fenced
+    assert runner.call("stop", RUN, "s.apply.do.1", str(old))[0] == fenced
+    with runner.start("hold", RUN, str(old)) as hold:
+        assert answered(hold, b"\n")[0] == fenced
+    assert not runner.private(f"runs/{RUN}/journal.jsonl").exists()
     assert runner.exec("true")[0] == ["ended", "0", "ran"]
 
 
@@ -178,16 +243,27 @@ def test_an_epoch_can_be_raised_and_never_sinks(runner: Runner) -> None:
 def test_a_lock_is_somebody_s(runner: Runner) -> None:
     """Another run does not get it, and frees nothing; its owner does."""
     assert runner.lock("other") == ["held"]
-    assert runner.call("unlock", "other")[0] == ["notmine"]
+    assert runner.call("unlock", "other", "1")[0] == ["notmine"]
     assert json.loads(runner.private("lock/owner.json").read_text()) == {"run": RUN}
-    assert runner.call("unlock", RUN)[0] == ["unlocked"]
+    assert runner.call("unlock", RUN, "1")[0] == ["unlocked"]
     assert not runner.private("lock").exists()
     assert runner.lock("other")[2] == "new"
 
 
+def test_of_two_who_take_over_one_gets_the_lock(runner: Runner) -> None:
+    """Whoever has seen the epoch that still counts; asked again by the same, it is his already."""
+    mine, other = sealed('{"token":"a"}\n'), sealed('{"token":"b"}\n')
+    assert runner.call("lock", RUN, "5", "1", stdin=mine)[0] == ["locked", "5", "again"]
+    assert runner.call("lock", RUN, "5", "1", stdin=other)[0] == ["fenced", "5"]
+    assert runner.call("lock", RUN, "5", "1", stdin=mine)[0] == ["locked", "5", "again"]
+    assert runner.call("lock", RUN, "5", "below", stdin=other)[0] == ["fenced", "5"]
+    assert runner.call("lock", RUN, "6", "below", stdin=other)[0] == ["locked", "6", "again"]
+    assert runner.epoch == 6
+
+
 def test_of_many_at_once_one_gets_the_lock(runner: Runner) -> None:
     """The lock appears whole, by one rename."""
-    runner.call("unlock", RUN)
+    runner.call("unlock", RUN, "-")
     owner = sealed("{}\n")
     contenders = [runner.start("lock", f"run-{number}", "0") for number in range(8)]
     words = [answered(contender, owner)[0][0] for contender in contenders]
@@ -219,7 +295,7 @@ def test_a_command_outlives_its_controller_and_is_joined(runner: Runner) -> None
         first.kill()
     with runner.start(*words) as second:
         threading.Timer(0.3, (runner.root / "go").touch).start()
-        assert answered(second, message) == (["ended", "0", "ran"], b"first\nlast\n")
+        assert answered(second, message) == (["ended", "0", "ran", "before"], b"first\nlast\n")
     assert [record["kind"] for record in runner.journal] == ["began", "ended"]
 
 
@@ -257,9 +333,7 @@ def test_a_torn_line_is_ended_before_the_next(runner: Runner) -> None:
     runner.exec("true")
     journal = runner.private(f"runs/{RUN}/journal.jsonl")
     journal.write_bytes(journal.read_bytes()[:-20])
-    assert runner.call("append", f"runs/{RUN}/journal.jsonl", stdin=sealed('{"kind":"x"}\n'))[
-        0
-    ] == ["appended"]
+    assert runner.append('{"kind":"x"}\n') == ["appended"]
     last = json.loads(journal.read_text().splitlines()[-1])
     assert (last["kind"], last["seq"]) == ("x", 3)
 
@@ -268,7 +342,7 @@ def test_stopping_ends_a_command_with_all_its_children(runner: Runner) -> None:
     """Also those that ignore TERM, and daemons that left its session; nobody else's process."""
     text = (
         "(trap '' TERM; exec sleep 611.1) &\n"
-        "(setsid sh -c 'trap \"\" TERM; sleep 611.2 & sleep 611.3' >/dev/null 2>&1 &)\n"
+        "(/usr/bin/setsid sh -c 'trap \"\" TERM; sleep 611.2 & sleep 611.3' >/dev/null 2>&1 &)\n"
         f"touch {runner.at}/began\nsleep 611.4\n"
     )
     words, message = runner.command(text)
@@ -276,20 +350,21 @@ def test_stopping_ends_a_command_with_all_its_children(runner: Runner) -> None:
         subprocess.Popen(["sleep", "611.5"]) as stranger,
         runner.start(*words) as first,
         ThreadPoolExecutor() as pool,
+        ExitStack() as stack,
     ):
+        stack.callback(stranger.kill)
         answer = pool.submit(answered, first, message)
         eventually(lambda: len(running("sleep 611.")) >= 6 and (runner.root / "began").exists())
-        assert runner.call("stop", RUN, "s.apply.do.1")[0] == ["stopped"]
+        assert runner.stop() == ["stopped"]
         assert answer.result()[0][0::2] == ["ended", "stopped"]
         assert running("sleep 611") == [stranger.pid]
-        stranger.kill()
     assert runner.journal[-1]["stopped"] is True
-    assert runner.call(*words, stdin=message)[0][0::2] == ["ended", "stopped"]
+    assert runner.call(*words, stdin=message)[0][0:3:2] == ["ended", "stopped"]
 
 
 def test_stopping_what_never_began_is_done_at_once(runner: Runner) -> None:
     """A signal can come before its command does."""
-    assert runner.call("stop", RUN, "s.apply.never.1")[0] == ["stopped"]
+    assert runner.stop("s.apply.never.1") == ["stopped"]
 
 
 def test_secrets_stand_in_no_argument_and_in_no_file_afterwards(runner: Runner) -> None:
@@ -313,7 +388,7 @@ def test_a_command_that_cannot_be_recorded_leaves_no_secret(runner: Runner) -> N
     """It does not run either: first the record, then the effect."""
     runner.private(f"runs/{RUN}/journal.jsonl").mkdir(parents=True)
     answer, _ = runner.exec(f"echo hunter3; touch {runner.at}/done", digest="0" * 64)
-    assert answer == ["never"]
+    assert answer[0] == "failed"
     assert not (runner.root / "done").exists()
     assert found(runner.root, "hunter3") == []
 
@@ -321,7 +396,7 @@ def test_a_command_that_cannot_be_recorded_leaves_no_secret(runner: Runner) -> N
 def test_the_end_of_its_input_ends_a_hold(runner: Runner) -> None:
     """A controller that is there holds a file lock, and one that is gone does not."""
     alive = runner.private("lock/alive")
-    with runner.start("hold", RUN) as hold:
+    with runner.start("hold", RUN, "1") as hold:
         eventually(lambda: alive.exists() and is_locked(alive))
         assert hold.stdin
         before = runner.private("lock/heartbeat").stat().st_mtime_ns
@@ -330,7 +405,109 @@ def test_the_end_of_its_input_ends_a_hold(runner: Runner) -> None:
         eventually(lambda: runner.private("lock/heartbeat").stat().st_mtime_ns > before)
         assert answered(hold)[0] == ["ended"]
     assert not is_locked(alive)
-    assert runner.call("hold", "other")[0] == ["notmine"]
+    assert runner.call("hold", "other", "1")[0] == ["notmine"]
+
+
+def test_a_file_gets_its_name_once_it_is_whole(runner: Runner) -> None:
+    """What is not what was sent keeps its temporary name."""
+    part, final = runner.root / "file.part", runner.root / "file"
+    part.write_text("text")
+    words = ("settle", str(runner.epoch), str(part), str(final))
+    assert runner.call(*words, sha256("texts"))[0] == ["wrong"]
+    assert not final.exists()
+    assert runner.call(*words, sha256("text"))[0] == ["settled"]
+    assert (final.read_text(), part.exists()) == ("text", False)
+
+
+def test_a_controller_of_old_does_not_stand_in_the_way(runner: Runner) -> None:
+    """Frozen, it keeps its connection; who takes over stands in its place at once."""
+    with runner.start("hold", RUN, "1") as old:
+        alive = runner.private("lock/alive")
+        eventually(lambda: alive.exists() and alive.read_text())
+        old.send_signal(signal.SIGSTOP)
+        try:
+            runner.lock()
+            with runner.start("hold", RUN, "2") as new:
+                eventually(lambda: alive.read_text() == f"{new.pid}\n")
+                assert answered(new)[0] == ["ended"]
+        finally:
+            old.kill()
+
+
+def test_a_guardian_fires_only_at_a_silent_controller(runner: Runner) -> None:
+    """What it saw last must still be so; then the controller is fenced, and the run goes back."""
+    heartbeat = runner.private("lock/heartbeat")
+    back = sealed(f'{{"kind":"back","run":"{RUN}","by":"guardian"}}\n')
+    seen = str(int(heartbeat.stat().st_mtime))
+    assert runner.call("fire", RUN, seen, stdin=back)[0] == ["over"]
+    runner.append('{"kind":"run"}\n')
+    os.utime(heartbeat, (1000, 1000))
+    assert runner.call("fire", RUN, seen, stdin=back)[0] == ["alive"]
+    assert runner.call("fire", "other", "1000", stdin=back)[0] == ["over"]
+    assert runner.call("fire", RUN, "1000", stdin=back)[0] == ["fired", "2", "1"]
+    last = runner.journal[-1]
+    assert (last["kind"], last["epoch"], last["by"]) == ("back", 2, "guardian")
+    assert runner.append('{"kind":"confirmed"}\n', 1) == ["fenced", "2"]
+    # Fired again, as after another controller's death, it counts the turns and adds none.
+    assert runner.call("fire", RUN, "1000", stdin=back)[0] == ["fired", "3", "1"]
+    assert (runner.journal[-1]["kind"], runner.journal[-1]["epoch"]) == ("fired", 3)
+
+
+def test_a_guardian_leaves_a_confirmed_run_alone(runner: Runner) -> None:
+    """`confirmed` on this host decides it."""
+    runner.append('{"kind":"run"}\n{"kind":"confirmed"}\n')
+    os.utime(runner.private("lock/heartbeat"), (1000, 1000))
+    back = sealed('{"kind":"back"}\n')
+    assert runner.call("fire", RUN, "1000", stdin=back)[0] == ["over"]
+    assert runner.epoch == 1
+
+
+def test_going_back_has_a_reserve(runner: Runner) -> None:
+    """It is taken with the lock, and freed for the record that turns the run back."""
+    reserve = runner.private("reserve")
+    assert reserve.stat().st_blocks * 512 >= 1 << 20
+    runner.append('{"kind":"began"}\n')
+    assert reserve.exists()
+    words = ("append", "1-", f"runs/{RUN}/journal.jsonl")
+    assert runner.call(*words, stdin=sealed('{"kind":"back"}\n'))[0] == ["appended"]
+    assert not reserve.exists()
+
+
+def test_who_started_a_command_may_be_gone_when_it_has_begun(runner: Runner) -> None:
+    """Killed before the answer came, it leaves a command that goes on, not a torn one."""
+    for number in range(20):
+        words, message = runner.command("true", f"s.apply.do{number}.1")
+        with runner.start(*words) as first:
+            assert first.stdin
+            first.stdin.write(message)
+            first.stdin.close()
+            time.sleep(number * 0.002)
+            first.kill()
+        assert runner.call(*words, stdin=message)[0][:3] == ["ended", "0", "ran"]
+
+
+def test_a_lost_reader_leaves_no_message_behind(runner: Runner) -> None:
+    """The connection is gone when the answer is to be written."""
+    words = ("append", "1", f"runs/{RUN}/journal.jsonl")
+    with runner.start(*words) as cut:
+        assert cut.stdin
+        assert cut.stderr
+        cut.stderr.close()
+        cut.stdin.write(b"half")
+        cut.stdin.close()
+    assert list(runner.private(".").glob(".append.*")) == []
+
+
+def test_what_a_dead_host_left_is_swept(runner: Runner) -> None:
+    """Messages of processes that are gone go with the next lock."""
+    runner.call("unlock", RUN, "-")
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    runner.private(f".append.{gone.pid}").touch()
+    runner.private(f".append.{os.getpid()}").touch()
+    assert runner.lock()[2] == "new"
+    left = [path.name for path in runner.private(".").glob(".append.*")]
+    assert left == [f".append.{os.getpid()}"]
 
 
 def test_a_verb_it_does_not_know_is_refused(runner: Runner) -> None:
@@ -350,5 +527,7 @@ def found(root: Path, text: str) -> list[Path]:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether somebody holds the file lock on *path*."""
+    """Return whether somebody has seized *path*, by a file lock or without."""
+    if path.with_name(f"{path.name}.by").is_symlink():
+        return True
     return subprocess.run(["flock", "-s", "-n", path, "true"], check=False).returncode != 0

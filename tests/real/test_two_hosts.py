@@ -14,7 +14,8 @@ from deploykit.engine import api, lock
 from deploykit.engine.events import Event
 from deploykit.errors import ConnectFailed, JournalError, LockHeld, Refused
 from deploykit.stages import Publish, Shell, Transfer
-from deploykit.transport import ssh
+from deploykit.transport import retrying
+from deploykit.transport.ssh import limits
 from tests.farm import Host, Hosts
 
 ROOT = "/srv/shop"
@@ -82,7 +83,7 @@ def test_a_takeover_that_fails_frees_nothing(
         second.root(f"rm -rf {ROOT}/.deploykit/lock; touch {ROOT}/.deploykit/epoch.new")
         second.root(f"chown -R root {ROOT}/.deploykit; chmod -R a+rX {ROOT}/.deploykit")
         with pytest.raises(Exception, match="cannot write in"):
-            lock.take(fleet, "20261104T101512Z-0badcafe", "resume")
+            lock.take_over(fleet, "20261104T101512Z-0badcafe", "resume")
     assert is_locked(first)
 
 
@@ -90,7 +91,7 @@ def test_a_host_that_is_down_at_the_start_can_be_left_out(
     make: Callable[..., Environment], pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 2 names the option; the run without it can be undone without it, too."""
-    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 1.0)
     first, second = pair
     second.linkdown()
     shop = make(Transfer("app"), MARK)
@@ -157,8 +158,9 @@ def test_a_host_that_vanishes_in_a_run_leaves_exit_code_3(
     make: Callable[..., Environment], pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not 2, which would mean that nothing was touched; the first error is told; the lock stays."""
-    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT", 1.0)
-    monkeypatch.setattr(ssh, "DEAD_AFTER", 6.0)
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(limits, "DEAD_AFTER", 6.0)
+    monkeypatch.setattr(retrying, "RECONNECT_FOR", 5.0)
     first, second = pair
     told: list[Event] = []
 
@@ -187,8 +189,9 @@ def test_the_others_go_back_as_far_as_their_publish(
     make: Callable[..., Environment], pair: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a host gone, the rest serve the old release, and nothing before that is undone yet."""
-    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT", 1.0)
-    monkeypatch.setattr(ssh, "DEAD_AFTER", 6.0)
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(limits, "DEAD_AFTER", 6.0)
+    monkeypatch.setattr(retrying, "RECONNECT_FOR", 5.0)
     first, second = pair
 
     def pull(event: Event) -> None:

@@ -62,7 +62,8 @@ class Bench:
         run = f"20261104T1015{number // 60 % 60:02}{number % 60:02}Z"[:15] + f"Z-{number:08x}"
         self.run = RunInfo(run, "production", "shop", f"release-{number}")
         if (self.root / ".deploykit/lock").exists():
-            self.session.call("unlock", (self.root / ".deploykit/lock/run").read_text().strip())
+            before = (self.root / ".deploykit/lock/run").read_text().strip()
+            self.session.call("unlock", before, "-")
         owner = json.dumps({"run": run}) + "\n"
         answer, _ = self.session.call("lock", run, "0", stdin=sealed(owner))
         assert answer.word == "locked", answer

@@ -245,7 +245,7 @@ def test_newest_are_kept(bench: Bench, small: Backup) -> None:
 
 def journal_of(bench: Bench, *records: dict[str, Any]) -> None:
     """Add records to the journal of the present run."""
-    bench.session.append(f"runs/{bench.run.id}/journal.jsonl", records)
+    bench.session.append(f"runs/{bench.run.id}/journal.jsonl", records, bench.epoch)
 
 
 def test_a_backup_that_a_recent_run_names_is_kept(bench: Bench, small: Backup) -> None:

@@ -1,58 +1,26 @@
-"""Connections over real OpenSSH servers: who is let in, who is refused, and what is lost."""
+"""Connections over real OpenSSH servers: who is let in, who is refused."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import paramiko.packet
 import pytest
 
 from deploykit import Host as Target
-from deploykit.engine.session import Session
 from deploykit.errors import (
     AuthenticationFailed,
     ConfigurationError,
     ConnectFailed,
     DeploykitError,
     HostKeyRefused,
-    LinkLost,
 )
-from deploykit.layout import Layout
-from deploykit.scrub import Scrubber
 from deploykit.transport import ssh
-from deploykit.transport.retrying import RetryingTransport
-from tests.farm import Host, Hosts, eventually
+from deploykit.transport.ssh import limits
+from tests.farm import Host, Hosts
 from tests.farm.shell import call
-
-
-def target(host: Host, **options: Any) -> Target:
-    """Return the deploykit host for a host of the test bed."""
-    known = {"host_key": host.host_key, "identity": str(host.identity), "user": "deploy"}
-    return Target(host.ip, **{**known, "name": host.name, **options})
-
-
-@contextmanager
-def connected(aim: Target) -> Iterator[ssh.SSHTransport]:
-    """Give one connection."""
-    transport = ssh.connect(aim)
-    try:
-        yield transport
-    finally:
-        transport.close()
-
-
-@contextmanager
-def session(host: Host, root: str = "/srv/shop") -> Iterator[Session]:
-    """Give a host as the engine sees it: a connection that comes back when it is lost."""
-    transport = RetryingTransport(lambda: ssh.connect(target(host)))
-    try:
-        yield Session(host.name, transport, Layout(root), Scrubber())
-    finally:
-        transport.close()
+from tests.transport.links import connected, target
 
 
 @pytest.fixture
@@ -70,7 +38,9 @@ def test_a_command_is_carried_out(host: Host) -> None:
     """Input goes in, both streams and the exit code come out."""
     with connected(target(host)) as link:
         done = link.execute("cat; echo err >&2; exit 7", b"in")
-    assert (done.exit_code, done.stdout, done.stderr) == (7, b"in", b"err\n")
+        assert (done.exit_code, done.stdout, done.stderr) == (7, b"in", b"err\n")
+        with pytest.raises(ValueError, match="not one line"):
+            link.execute("true\ntrue")
 
 
 def test_much_goes_both_ways(host: Host) -> None:
@@ -78,6 +48,15 @@ def test_much_goes_both_ways(host: Host) -> None:
     sent = bytes(range(256)) * (3 << 12)
     with connected(target(host)) as link:
         assert link.execute("tee /dev/stderr", sent, timeout=60).stdout == sent
+
+
+def test_keys_are_not_renewed_under_way(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paramiko would do so every 512 MiB, and lose the connection if a command ends just then."""
+    monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 1 << 20)
+    with connected(target(host)) as link:
+        for _ in range(10):
+            assert link.execute("wc -c", bytes(3 << 20)).stdout == b"3145728\n"
+            assert link.execute("echo still").stdout == b"still\n"
 
 
 def test_a_timeout_is_no_lost_link(host: Host) -> None:
@@ -147,7 +126,7 @@ def test_an_unreachable_host_is_named(
     host: Host, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether it answers no or not at all; the error has the command to try."""
-    monkeypatch.setattr(ssh, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 1.0)
     getattr(host, trouble)()
     with pytest.raises(ConnectFailed, match=f"no SSH connection to {host.ip}:22") as failed:
         ssh.connect(target(host))
@@ -196,112 +175,6 @@ def test_a_jump_host_is_gone_through(hosts: Hosts, config: Callable[[str], None]
             ssh.connect(target(host, jump=f"deploy@{gate.ip}"))
     finally:
         host.root("nft delete table inet gated")
-
-
-def test_a_login_shell_s_banner_is_no_answer(host: Host) -> None:
-    """Whatever `.bashrc` prints, on either stream, is not taken for ours."""
-    host.write("/home/deploy/.bashrc", "echo WELCOME; echo WARNING >&2\n", owner="deploy:deploy")
-    try:
-        with session(host) as on_host:
-            host.root("install -d -o deploy /srv/shop")
-            on_host.prepare()
-            assert on_host.query("echo mine").output == "mine\n"
-            answer, _ = on_host.call("append", "runs/r/journal.jsonl", stdin=b"x")
-            assert answer.word == "cut"
-    finally:
-        host.root("rm /home/deploy/.bashrc")
-
-
-@pytest.mark.parametrize("shell", ["/bin/dash", "/usr/local/bin/ash"])
-def test_any_login_shell_will_do(host: Host, shell: str) -> None:
-    """What is sent to it are words that every shell takes alike."""
-    host.root("ln -sf /bin/busybox /usr/local/bin/ash; echo /usr/local/bin/ash >>/etc/shells")
-    host.root(
-        f"usermod -s {shell} deploy; rm -rf /srv/it*; install -d -o deploy '/srv/it'\\''s here'"
-    )
-    try:
-        with session(host, "/srv/it's here") as on_host:
-            on_host.prepare()
-            assert on_host.query("printf '%s' \"$PWD\"").output == "/srv/it's here"
-            on_host.append("runs/r/journal.jsonl", [{"kind": "run"}])
-            records = on_host.records("/srv/it's here/.deploykit/runs/r/journal.jsonl")
-            assert [record["kind"] for record in records] == ["run"]
-    finally:
-        host.root("usermod -s /bin/bash deploy")
-
-
-def test_a_server_s_limit_of_sessions_ends_in_an_error(host: Host) -> None:
-    """MaxSessions reached is said, not waited for, and a later command is served."""
-    host.write("/etc/ssh/sshd_config.d/max.conf", "MaxSessions 1\n")
-    host.root("systemctl reload ssh")
-    try:
-        eventually(lambda: _is_open(host))
-        with connected(target(host)) as link:
-            held = link.hold("cat")
-            with pytest.raises(LinkLost):
-                link.execute("true", timeout=20)
-            held.close()
-            eventually(lambda: link.execute("true").exit_code == 0, failing=LinkLost)
-    finally:
-        host.root("rm /etc/ssh/sshd_config.d/max.conf; systemctl reload ssh")
-
-
-def _is_open(host: Host) -> bool:
-    try:
-        ssh.connect(target(host)).close()
-    except ConnectFailed:
-        return False
-    return True
-
-
-def test_a_link_that_is_cut_in_a_query_is_made_again(host: Host) -> None:
-    """The query is asked again over a new connection, once the old one is gone."""
-    host.root("rm -f /tmp/asked")
-    with session(host, "/tmp") as on_host:
-        answers: list[str] = []
-        script = "echo x >>asked; [ $(wc -l <asked) -gt 1 ] || sleep 300; cat asked"
-        thread = threading.Thread(target=lambda: answers.append(on_host.query(script).output))
-        thread.start()
-        eventually(lambda: host.exists("/tmp/asked"))
-        host.root("pkill -o -u deploy sshd")
-        thread.join(30)
-    assert answers == ["x\nx\n"]
-
-
-def test_what_a_command_said_before_the_link_was_cut_is_told_once(host: Host) -> None:
-    """The host repeats its output from the beginning, and only what is new is passed on."""
-    host.root("rm -f /tmp/begun; echo first >/tmp/said; chown deploy /tmp/said")
-    heard = bytearray()
-    with session(host, "/tmp") as on_host:
-        on_host.prepare()
-        text = (
-            r"cd /tmp; printf '\001deploykit\n'; cat said; [ -e begun ] || { : >begun; sleep 300; }"
-        )
-        host.write(on_host._runner, text, owner="deploy:deploy")
-        call_it = threading.Thread(target=lambda: _unanswered(on_host, heard))
-        call_it.start()
-        eventually(lambda: bytes(heard) == b"first\n")
-        host.root("echo second >>/tmp/said; pkill -o -u deploy sshd")
-        call_it.join(30)
-    assert bytes(heard) == b"first\nsecond\n"
-
-
-def _unanswered(on_host: Session, heard: bytearray) -> None:
-    with pytest.raises(DeploykitError, match="did not answer"):
-        on_host.call("exec", on_output=heard.extend)
-
-
-def test_a_link_that_went_silent_is_noticed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packets dropped without a word: within the stated time, also while nothing is sent."""
-    monkeypatch.setattr(ssh, "DEAD_AFTER", 6.0)
-    with connected(target(host)) as link:
-        threading.Timer(0.5, host.partition).start()
-        began = time.monotonic()
-        with pytest.raises(LinkLost):
-            link.execute("sleep 300", timeout=60)
-        assert time.monotonic() - began < 0.5 + 6.0 + 1.5
-        with pytest.raises(LinkLost):
-            link.execute("true", timeout=60)
 
 
 def test_files_are_written_whole_or_refused(host: Host) -> None:

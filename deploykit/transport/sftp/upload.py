@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from deploykit.command import Result
-from deploykit.errors import TransferFailed
+from deploykit.errors import LinkLost, TransferFailed
 from deploykit.release import Entry
 from deploykit.shell import quote
 from deploykit.transport.base import Files, Transport
 
 __all__ = ["upload"]
 
+LOSSES = 4  # of the link, one after the other, without a file that arrived in between
 EVERY = 0.5  # seconds between two progress events
 
 
@@ -37,37 +39,73 @@ def upload(
     source: Path,
     entries: Sequence[Entry],
     folder: str,
+    epoch: int,
     tell: Callable[..., None],
     check: Callable[[], None],
 ) -> None:
     """
-    Bring *entries* of *source* into *folder*, skipping files that are there already, whole.
+    Bring *entries* of *source* into *folder*`.`*epoch*, and send only what is not on the host.
+
+    Each controller of a run fills a folder of its own: one that was fenced may still write. What
+    an earlier one brought is copied, never moved or linked, for the same reason.
 
     Args:
         place: the host.
         source: local folder.
         entries: what to bring.
-        folder: absolute path on the host; it exists.
+        folder: absolute path on the host; what contains it exists.
+        epoch: of the controller.
         tell: told `done`, `total` (bytes), `files` and `of` about twice a second.
         check: called between pieces; may raise to stop.
 
     Raises:
         TransferFailed: a file cannot be read or written, or changed since it was packed.
-        LinkLost: the connection ended; calling again goes on with what is missing.
+        LinkLost: the connection ended, and did not come back or ended again and again.
     """
-    there = present(place, folder)
+    losses = whole = 0
+    while True:
+        there = present(place, folder)  # this waits for a link that was lost
+        losses, whole = (0 if len(there) > whole else losses), len(there)
+        try:
+            return _bring(place, source, entries, folder, epoch, there, tell, check)
+        except LinkLost:
+            losses += 1
+            if losses == LOSSES:
+                raise
+
+
+def _bring(
+    place: Place,
+    source: Path,
+    entries: Sequence[Entry],
+    folder: str,
+    epoch: int,
+    there: Mapping[str, str],
+    tell: Callable[..., None],
+    check: Callable[[], None],
+) -> None:
+    """Send what is not *there*, once."""
+    name = posixpath.basename(folder)
+    own, folder = f"{name}.{epoch}", f"{folder}.{epoch}"
     files = place.transport.files()
+    files.mkdir(folder, 0o755)
     for entry in entries:
         if entry.kind == "dir":
             files.mkdir(f"{folder}/{entry.path}", entry.mode | 0o700)
-    missing = [
-        entry for entry in entries if entry.kind == "file" and there.get(entry.path) != entry.sha256
+    wanted = [
+        entry
+        for entry in entries
+        if entry.kind == "file" and there.get(f"{own}/{entry.path}") != entry.sha256
     ]
+    kept = {digest: path for path, digest in there.items()}
+    copies = {entry.path: kept[entry.sha256] for entry in wanted if entry.sha256 in kept}
+    _copy(place, copies, folder)
+    missing = [entry for entry in wanted if entry.path not in copies]
     progress = _Progress(sum(entry.size for entry in missing), len(missing), tell, check)
     for entry in missing:
         _send(files, source, entry, folder, progress)
-    if missing:
-        _verify(place, missing, folder)
+    if wanted:
+        _verify(place, wanted, folder)
     for entry in entries:
         if entry.kind == "link":
             files.symlink(entry.target, f"{folder}/{entry.path}")
@@ -76,12 +114,24 @@ def upload(
 
 
 def present(place: Place, folder: str) -> dict[str, str]:
-    """Return the sha256 of every regular file under *folder* on the host, by relative path."""
+    """Return the sha256 of every regular file in *folder*`.*` on the host, by path beside it."""
+    above, name = posixpath.split(folder)
     listed = place.query(
-        f"cd -- {quote(folder)} && find . -type f -exec sha256sum -z {{}} +", timeout=600.0
+        f"cd -- {quote(above)} 2>/dev/null || exit 0\n"
+        f"for part in {quote(name)}.*; do\n"
+        '  [ ! -d "$part" ] || find "./$part" -type f -exec sha256sum -z {} +\n'
+        "done",
+        timeout=600.0,
     )
     lines = (line for line in listed.output.split("\0") if line)
     return {line[66:].removeprefix("./"): line[:64] for line in lines}
+
+
+def _copy(place: Place, sources: Mapping[str, str], folder: str) -> None:
+    """Copy what is there already, beside *folder*, to the paths in it that name it."""
+    lines = [f"cp -- {quote(f'../{old}')} {quote(f'./{new}')}" for new, old in sources.items()]
+    if lines:
+        place.query("\n".join([f"cd -- {quote(folder)} || exit 1", *lines]), timeout=600.0)
 
 
 def _send(files: Files, source: Path, entry: Entry, folder: str, progress: _Progress) -> None:
@@ -111,9 +161,10 @@ def _verify(place: Place, entries: Sequence[Entry], folder: str) -> None:
     Raises:
         TransferFailed: a file there is another one.
     """
-    there = present(place, folder)
+    above, name = posixpath.split(folder)
+    there = present(place, f"{above}/{name.rpartition('.')[0]}")
     for entry in entries:
-        if there.get(entry.path) != entry.sha256:
+        if there.get(f"{name}/{entry.path}") != entry.sha256:
             raise TransferFailed(
                 f"{place.name}: {folder}/{entry.path} is not what was sent (disk full?)"
             )
