@@ -1,0 +1,293 @@
+"""A transport whose controller is killed at one chosen effect: before, within or after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, BinaryIO, Literal, NoReturn, cast
+
+from deploykit.transport.base import Completed, Files, Held, Transport
+from deploykit.transport.boot import message
+from deploykit.transport.ssh import SSHTransport
+
+__all__ = ["MODES", "Effects", "Kill", "KillingTransport", "Mode", "effect_name"]
+
+Mode = Literal["before", "cut", "sent", "after"]
+MODES: Mapping[str, tuple[Mode, ...]] = {
+    "call": ("before", "cut", "sent", "after"),
+    "hold": ("before", "cut", "sent", "after"),
+    "piece": ("before", "cut", "after"),
+    "file": ("before", "after"),
+}
+"""
+What can be done to each sort of effect.
+
+`before` it was sent; `cut`: only a part of it was sent; `sent`: all of it was, and the answer was
+not read; `after` its answer was read, and before anything came of that.
+"""
+
+SCRIPTS = {
+    b"\ndk_start\n": "start guardian",
+    b"/.deploykit/manifests || exit": "prepare",
+    b" && chmod ": "set modes",
+    b"\ncp -- ": "copy what is there",
+}
+"""Scripts that change something although they are sent as queries are, by what only they hold."""
+
+ANONYMOUS = {
+    re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"): "ID",
+    re.compile(r"[0-9a-f]{16}-\d+\.part"): "FILE.part",
+    re.compile(r"/\.ID\.part\.\d+"): "/ID",
+    re.compile(r"/srv/shop/(\.deploykit/)?"): "",
+}
+PIECE = 1 << 15
+
+
+@dataclass(frozen=True)
+class Kill:
+    """
+    When a controller is killed.
+
+    Args:
+        effect: which of its effects, from 1 on; 0 for none.
+        mode: when in it.
+        seed: of where a message is cut, and of how long to wait before the kill.
+        slowest: seconds that are waited at most between the sending and the kill.
+    """
+
+    effect: int = 0
+    mode: Mode = "before"
+    seed: int = 0
+    slowest: float = 0.06
+
+
+class Effects:
+    """
+    Counts the effects of a controller, writes each to a log, and kills the controller at one.
+
+    Args:
+        log: a file; a line of JSON is on it before its effect is begun.
+        kill: when.
+    """
+
+    def __init__(self, log: Path, kill: Kill) -> None:
+        self.kill = kill
+        self.random = Random(kill.seed)
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def note(self, **keys: Any) -> None:
+        """Write a line to the log."""
+        line = {"at": round(time.monotonic(), 3), **keys}
+        os.write(self._log, json.dumps(line).encode() + b"\n")
+
+    def reached(self, name: str, sort: str) -> bool:
+        """Count an effect; return whether it is the one within or after which to kill."""
+        with self._lock:
+            self._count += 1
+            self.note(effect=self._count, name=name, sort=sort)
+            chosen = self._count == self.kill.effect
+            if chosen and (self.kill.mode == "before" or self.kill.mode not in MODES[sort]):
+                self.die()
+        return chosen
+
+    def wait(self) -> None:
+        """Wait a little, and not always equally long, before the kill."""
+        time.sleep(self.random.uniform(0, self.kill.slowest))
+
+    def die(self) -> NoReturn:
+        """End this process as a power cut of the operator's machine would, but for its kernel."""
+        self.note(killed=self._count, mode=self.kill.mode)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("still alive")
+
+
+class KillingTransport:
+    """An SSH connection that counts what changes something on the host, and dies in one of it."""
+
+    def __init__(self, inner: SSHTransport, effects: Effects) -> None:
+        self._inner = inner
+        self._effects = effects
+
+    def execute(
+        self,
+        command: str,
+        stdin: bytes = b"",
+        *,
+        timeout: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
+        """See `Transport`."""
+        name = effect_name(command, stdin)
+        if not name or not self._effects.reached(name, "call"):
+            return self._inner.execute(command, stdin, timeout=timeout, on_output=on_output)
+        if self._effects.kill.mode == "after":
+            self._inner.execute(command, stdin, timeout=timeout, on_output=on_output)
+        else:
+            self._send(message(command, stdin))
+        return self._effects.die()
+
+    def hold(self, command: str) -> Held:
+        """See `Transport`."""
+        name = effect_name(command, b"")
+        if not self._effects.reached(name, "hold"):
+            return self._inner.hold(command)
+        if self._effects.kill.mode == "after":
+            self._inner.hold(command)
+            self._effects.wait()
+        else:
+            self._send(message(command), end=False)
+        return self._effects.die()
+
+    def files(self) -> Files:
+        """See `Transport`."""
+        return KillingFiles(self._inner.files(), self._effects)
+
+    def close(self) -> None:
+        """See `Transport`."""
+        self._inner.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _send(self, text: bytes, *, end: bool = True) -> None:
+        """Send *text*, or a part of it, and do not wait for what comes of it."""
+        effects = self._effects
+        channel = self._inner.shell().channel
+        if effects.kill.mode == "cut":
+            channel.sendall(text[: effects.random.randrange(len(text))])
+        else:
+            channel.sendall(text)
+            if end:
+                channel.shutdown_write()
+        effects.wait()
+
+
+class KillingFiles:
+    """SFTP of which every piece is an effect."""
+
+    def __init__(self, inner: Files, effects: Effects) -> None:
+        self._inner = inner
+        self._effects = effects
+
+    def size(self, path: str) -> int | None:
+        """See `Files`."""
+        return self._inner.size(path)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """See `Files`."""
+        self._do(f"mkdir {path}", lambda: self._inner.mkdir(path, mode))
+
+    def write(
+        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
+    ) -> None:
+        """See `Files`."""
+        pieces = _Pieces(source, anonymous(path), self._effects)
+        self._inner.write(cast("BinaryIO", pieces), path, mode, sent)
+        if pieces.doomed:
+            self._effects.die()
+
+    def symlink(self, target: str, path: str) -> None:
+        """See `Files`."""
+        self._do(f"symlink {path}", lambda: self._inner.symlink(target, path))
+
+    def rename(self, old: str, new: str) -> None:
+        """See `Files`."""
+        self._do(f"rename {new}", lambda: self._inner.rename(old, new))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def _do(self, name: str, act: Callable[[], None]) -> None:
+        chosen = self._effects.reached(anonymous(name), "file")
+        act()
+        if chosen:
+            self._effects.die()
+
+
+class _Pieces:
+    """A file that is read a piece at a time, each of which is an effect."""
+
+    def __init__(self, source: BinaryIO, path: str, effects: Effects) -> None:
+        self._source = source
+        self._path = path
+        self._effects = effects
+        self._count = 0
+        self.doomed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece; the one before it has been sent by then."""
+        if self.doomed:
+            self._effects.wait()
+            self._effects.die()
+        piece = self._source.read(size)
+        self._count += 1
+        if piece and self._effects.reached(f"piece {self._count} of {self._path}", "piece"):
+            self.doomed = True
+            if self._effects.kill.mode == "cut":
+                return piece[: self._effects.random.randrange(len(piece))] or piece[:1]
+        return piece
+
+
+def effect_name(command: str, stdin: bytes) -> str:
+    """Return what *command* does, without what differs from run to run; empty for a query."""
+    if command.startswith('eval "$(cat)"'):
+        return next((name for sign, name in SCRIPTS.items() if sign in stdin), "")
+    runner, _, call = command.rpartition("; exec sh ")
+    if not runner:
+        return anonymous(command)[:80]
+    _, _, verb, *arguments = shlex.split(call)
+    records = _records(stdin)
+    if verb == "append":
+        verb = " ".join(["append", *_summary(records)])
+    elif verb == "exec" and records:
+        verb = "exec {stage} {direction} {key}".format_map(records[0])
+    elif verb == "settle":
+        verb = f"settle {arguments[-2]}"
+    elif verb == "stop":
+        verb = f"stop {arguments[1]}"
+    return anonymous(verb)
+
+
+def _summary(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the words by which *records* are known, each once."""
+    kinds = dict.fromkeys(str(record.get("kind", "ledger")) for record in records)
+    yield "+".join(kinds)
+    keys = dict.fromkeys(str(record.get("stage", record.get("state", ""))) for record in records)
+    yield from (key for key in keys if len(keys) == 1 and key)
+
+
+def anonymous(text: str) -> str:
+    """Return *text* without ids, epochs and the root, which differ from run to run."""
+    for pattern, name in ANONYMOUS.items():
+        text = pattern.sub(name, text)
+    return text
+
+
+def _records(stdin: bytes) -> list[dict[str, Any]]:
+    """Return the JSON objects among the lines of a sealed message."""
+    found = []
+    for line in stdin.split(b"\n")[1:]:
+        try:
+            record = json.loads(line.removeprefix(b"#"))  # a script's record is a comment in it
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
+
+
+def wrap(transport: Transport, effects: Effects) -> Transport:
+    """Return *transport*, which is an SSH connection, wrapped."""
+    assert isinstance(transport, SSHTransport)
+    return KillingTransport(transport, effects)
