@@ -249,7 +249,7 @@ def test_a_disk_that_fills_while_files_are_sent_makes_no_release(
     shop.host.fill(leave=2 << 20)
     result = shop.environment(Transfer("app")).run()
     assert result.exit_code in (1, 3)
-    assert "cannot write" in str(result.error)
+    assert "disk full" in str(result.error)
     assert not [name for name in shop.releases() if not name.startswith(".")]
     shop.host.unfill()
     if result.exit_code == 3:
@@ -307,7 +307,7 @@ def test_a_signal_during_an_upload_goes_back(shop: Shop) -> None:
     shop.declare("Transfer('app')")
     shop.host.rate("4mbit")
     with shop.start("run", "production") as run:
-        eventually(lambda: any(name.endswith(".part") for name in shop.releases()), within=30)
+        eventually(lambda: any(".part" in name for name in shop.releases()), within=30)
         run.send_signal(signal.SIGTERM)
         said, _ = run.communicate(timeout=40)
     shop.host.heal()

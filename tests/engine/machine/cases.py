@@ -110,11 +110,23 @@ STAGES = st.builds(
     packs=st.booleans(),
     measures=st.booleans(),
 )
-PIPELINES = st.builds(
-    pipeline,
-    st.lists(STAGES, min_size=1, max_size=3),
-    st.lists(st.booleans(), max_size=2),
-    st.lists(STAGES, max_size=1),
+# What people deploy: an upload, a schema behind a pause, a link with its services, a check.
+TYPICAL = (
+    Fake("s0", (Item("k0", "put", "once"), Item("k1", "once", "again")), packs=True),
+    Fake("s1", (Item("k0", "again", "again"),), placement="serial", pauses=("service",)),
+    Fake("s2", (Item("k0", "once", "once"),), placement="first", on="db", rung=1, apart=True),
+    Fake("s3", (Item("k0", "again", "again"),), publishes=True, starts=("service",)),
+    Fake("s4", (Item("k0", "again", "again"),), is_check=True, measures=False),
+    Fake("s5", (Item("k0", "again", "again"),), after_confirmed=True),
+)
+PIPELINES = st.one_of(
+    st.builds(
+        pipeline,
+        st.lists(STAGES, min_size=1, max_size=3),
+        st.lists(st.booleans(), max_size=2),
+        st.lists(STAGES, max_size=1),
+    ),
+    st.just(TYPICAL),
 )
 
 AT = st.integers(0, 200)  # as far as a controller has so many calls
@@ -143,7 +155,7 @@ def acts(*verbs: Verb) -> st.SearchStrategy[Act]:
         st.sampled_from(verbs),
         st.sampled_from((1, 1, 1, 0, 2)).flatmap(lambda n: faults[n]).map(tuple),
         st.sampled_from((0, 0, 1, 2)).flatmap(lambda n: troubles[n]).map(tuple),
-        st.sampled_from(("resume", "rollback", "run", "guardian")),
+        st.sampled_from(("resume", "rollback", "guardian", "run")),
         st.booleans(),
     )
 
@@ -155,7 +167,7 @@ CASES = st.builds(
     st.builds(
         lambda first, rest: (first, *rest),
         acts("run"),
-        st.lists(acts("resume", "rollback", "guardian", "run"), min_size=1, max_size=3),
+        st.lists(acts("resume", "rollback", "guardian", "guardian", "run"), min_size=1, max_size=3),
     ),
     st.sampled_from(("resume", "rollback")),
 )
