@@ -67,6 +67,8 @@ def test_status_document(deploykit: Program, engine: PaperEngine) -> None:
             "at": OWNER.at,
         },
         "unfinished_run": None,
+        "unfinished_state": None,
+        "guardian": None,
         "undoable": {"rung": 1, "until": None},
         "leftovers": ["a stray"],
     }
