@@ -62,7 +62,8 @@ def regained(scene: Scene, fenced: Fenced) -> Iterator[Scene]:
     first = min(scene.fleet.sessions)
     seen = max(scene.epoch, guardian.last_epoch(found, first))
     with taken_over(scene.fleet, found, "go back", scene.events, seen) as epoch:
-        yield replace(scene, epoch=epoch)
+        # What was owed by the old epoch stands no more: it would speak of going forward.
+        yield replace(scene, epoch=epoch, owed={})
 
 
 @contextmanager
