@@ -253,7 +253,9 @@ for tool in awk sha256sum; do command -v $tool >/dev/null || exit 43; done
 mkdir -p -- {dk}/bin {dk}/runs {dk}/manifests || exit 45
 [ -e {runner} ] && exit 0
 printf %s {text} >{runner}.$$ || exit 45
-{{ sync {runner}.$$ {dk}/bin 2>/dev/null || sync; }} && mv -f -- {runner}.$$ {runner}
+sync {runner}.$$ 2>/dev/null || sync
+mv -f -- {runner}.$$ {runner} || exit 45
+sync {dk}/bin 2>/dev/null || sync
 """
 _PREPARE_FAILURES: dict[int, tuple[str, str]] = {
     41: ("no right to make {root}", "as root there: install -d -o DEPLOY_USER {root}"),
