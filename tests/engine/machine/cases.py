@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.engine.machine.fakes import Fake, How, Item
 from tests.engine.machine.world import Fault
 
-__all__ = ["CASES", "Act", "Case", "Trouble", "Verb"]
+__all__ = ["CASES", "KNOWN", "Act", "Case", "Trouble", "Verb"]
 
 Verb = Literal["run", "resume", "rollback", "guardian"]
 
@@ -129,14 +129,54 @@ PIPELINES = st.one_of(
     st.just(TYPICAL),
 )
 
+PAIR = (
+    Fake("s0", (Item("k0", "put", "once"), Item("k1", "once", "once")), packs=True),
+    Fake("s1", (Item("k0", "once", "again"),), publishes=True),
+)
+CUT_FOR_GOOD = Fault("cut", 0, "late", deaf=1000)
+KNOWN = {
+    "a person's rollback fences a frozen run": Case(
+        1, PAIR, (Act("run", (Fault("other", 0, "ready"),), other="rollback"),)
+    ),
+    "a person's resume fences a frozen run": Case(
+        2, PAIR, (Act("run", (Fault("other", 35, "ready"),), other="resume"),)
+    ),
+    "one guardian fences a frozen run": Case(
+        2, PAIR, (Act("run", (Fault("other", 40, "after"),), other="guardian", is_other=True),)
+    ),
+    "guardians, then a rollback that is killed": Case(
+        2,
+        TYPICAL,
+        (
+            Act("run", (Fault("kill", 66, "late", grace=(2,)),)),
+            Act("guardian"),
+            Act("rollback", (Fault("kill", 0, "early"),)),
+        ),
+    ),
+    "a command that is torn going back": Case(
+        1,
+        PAIR,
+        (
+            Act("run", (Fault("power", 0, "late"),)),
+            Act("rollback", (Fault("power", 0, "early"),)),
+        ),
+        "rollback",
+    ),
+    "a host that is gone during a rollback": Case(
+        2, PAIR, (Act("run"), Act("rollback", (CUT_FOR_GOOD,)))
+    ),
+}
+"""What has gone wrong once, or is too rare to wait for."""
+
 AT = st.integers(0, 200)  # as far as a controller has so many calls
-WHEN = st.sampled_from(("before", "after", "early", "late"))
+WHEN = st.sampled_from(("before", "after", "ready", "early", "late"))
 DEAF = st.sampled_from((0, 1, 3, 1000))
 GRACE = st.lists(st.integers(0, 6), max_size=2).map(tuple)
 FAULTS = st.one_of(
     st.builds(Fault, st.just("kill"), AT, WHEN, grace=GRACE),
     st.builds(Fault, st.sampled_from(("cut", "power")), AT, WHEN, deaf=DEAF),
-    st.builds(Fault, st.sampled_from(("signal", "other")), AT, WHEN),
+    st.builds(Fault, st.just("signal"), AT, WHEN),
+    st.builds(Fault, st.just("other"), AT, WHEN),
 )
 TROUBLES = st.builds(
     Trouble,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hypothesis import event, note
+from hypothesis import currently_in_test_context, event, note
 
 from deploykit import Environment, Host, Pipeline
 from deploykit.engine import api
@@ -85,10 +85,11 @@ class Play:
         sight = self.site.look()
         self.was_joined |= any(fault.what == "other" for fault in controller.struck)
         struck: set[str] = {fault.what for fault in controller.struck}
-        note(f"{act.verb}: {_told(came)} {sorted(struck)}")
-        event(f"{act.verb}: {_told(came).split(':')[0]}")
-        for fault in controller.struck:
-            event(f"{fault.what} {fault.when}")
+        if currently_in_test_context():  # of Hypothesis, which alone takes notes
+            note(f"{act.verb}: {_told(came)} {sorted(struck)}")
+            event(f"{act.verb}: {_told(came).split(':')[0]}")
+            for fault in controller.struck:
+                event(f"{fault.what} {fault.when}")
         sight.check(may_leave_behind=self.was_gone, was_guarded=self.was_guarded)
         self._course.follow(sight)
         if act.verb != "guardian" and not isinstance(came, Died):

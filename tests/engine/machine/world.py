@@ -35,7 +35,7 @@ __all__ = ["Controller", "Died", "Fault", "World", "world"]
 
 T = TypeVar("T")
 What = Literal["kill", "cut", "power", "signal", "other"]
-When = Literal["before", "after", "early", "late"]
+When = Literal["before", "after", "ready", "early", "late"]
 
 COMMAND = re.compile(r" exec \S+ \S+ \d+$")  # the line that has the runner start one
 A_MOMENT = 0.3  # seconds after which a call is cut that is to be cut in its middle
@@ -61,8 +61,8 @@ class Fault:
         what: it is killed; the link to the host is cut; the host's power is cut; it is told to
             stop by a signal; or another controller comes and does its work meanwhile.
         at: the number of the call.
-        when: before the call reached the host, or after it was done there; or while the first
-            command or file from there on is under way, early or late in it.
+        when: before the call reached the host, or after it was done there; or where the first
+            command or file from there on is ready to begin, or under way, early or late in it.
         deaf: how many calls to the host fail after one that was cut.
         grace: how many calls the work on the other hosts of the stage has done when it is killed.
     """
@@ -116,7 +116,7 @@ class Controller:
         if fault is None:
             return self._do(machine, act)
         self.struck.append(fault)
-        if fault.when == "before":
+        if fault.when in ("before", "ready"):
             self._strike(machine, fault)
             return self._do(machine, act)
         try:
