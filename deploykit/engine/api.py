@@ -10,41 +10,25 @@ from pathlib import Path
 from secrets import token_hex
 
 from deploykit.engine import guards, lock
-from deploykit.engine.ending import (
-    ended_already,
-    ended_back,
-    ended_elsewhere,
-    ended_forward,
+from deploykit.engine.direction import (
+    back_to_the_end,
+    carry_on,
+    forward_to_the_end,
+    nothing_written,
 )
+from deploykit.engine.ending import ended_already
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, reached
 from deploykit.engine.interrupts import Interrupts
-from deploykit.engine.journal import GOING_BACK
 from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunResult
 from deploykit.engine.pack import Packed, copied, pack
-from deploykit.engine.rollback import go_back
-from deploykit.engine.runner import (
-    Plans,
-    confirm,
-    finish,
-    forward,
-    plan_all,
-    rejects,
-    wait_for_running,
-    write_ahead,
-)
-from deploykit.engine.scene import Scene, look, of_run, read_reachable
+from deploykit.engine.runner import plan_all, write_ahead
+from deploykit.engine.scene import Scene, look, of_run
 from deploykit.engine.status import history, is_done_deploy, releases, runs, status
-from deploykit.engine.takeover import freed, locked, rebuilt, regained, taken_over, unfinished_run
+from deploykit.engine.takeover import freed, locked, rebuilt, taken_over, unfinished_run
 from deploykit.engine.undoing import undo_runs
 from deploykit.environment import Environment
-from deploykit.errors import (
-    ConfigurationError,
-    DeploykitError,
-    Fenced,
-    TransportError,
-    unexpected,
-)
+from deploykit.errors import ConfigurationError, DeploykitError
 from deploykit.stage import RunInfo
 
 __all__ = [
@@ -117,10 +101,10 @@ def run(
         try:
             write_ahead(scene, plans, action)
         except DeploykitError as error:
-            if _nothing_written(scene, error):
+            if nothing_written(scene, error):
                 raise
-            return _back(scene, error, False, began)
-        return _forward(scene, plans, set(), began)
+            return back_to_the_end(scene, error, False, began)
+        return forward_to_the_end(scene, plans, set(), began)
 
 
 def resume(
@@ -162,7 +146,7 @@ def resume(
         own = of_run(fleet, unfinished)
         with taken_over(own, unfinished, "resume", events) as epoch:
             scene = rebuilt(own, unfinished, epoch, events, interrupts)
-            return _carry_on(scene, began)
+            return carry_on(scene, began)
 
 
 def rollback(
@@ -209,7 +193,8 @@ def rollback(
         own = of_run(fleet, unfinished)
         with taken_over(own, unfinished, "rollback", events) as epoch:
             scene = rebuilt(own, unfinished, epoch, events, interrupts)
-            return _back(scene, DeploykitError("a person asked for it"), True, began, asked=True)
+            asked = DeploykitError("a person asked for it")
+            return back_to_the_end(scene, asked, True, began, asked=True)
 
 
 def plan(
@@ -303,65 +288,6 @@ def lock_owner(fleet: Fleet) -> LockOwner | None:
     """Return who holds the lock on any host."""
     holders = fleet.each(lock.holder)
     return next((held.owner for held in holders.values() if held), None)
-
-
-def _carry_on(scene: Scene, began: float) -> RunResult:
-    """Go on with a run whose plans are written, in the direction its journal has."""
-    found = scene.histories()
-    if found.state in GOING_BACK:
-        return _back(scene, DeploykitError("it was going back already"), False, began)
-    if not found.written_ahead:
-        cut = DeploykitError("it was cut short before its plans were on every host")
-        return _back(scene, cut, False, began)
-    plans = found.plans()
-    if found.state in ("confirmed", "sealed"):
-        table = scene.measure(plans, undone=False)
-        return ended_forward(scene, table, finish(scene, plans), began)
-    wait_for_running(scene, found)
-    return _forward(scene, plans, found.done("applied"), began)
-
-
-def _nothing_written(scene: Scene, error: DeploykitError) -> bool:
-    """Return whether no host that can be asked knows of the run, which then has touched nothing."""
-    try:
-        found, _ = read_reachable(scene.fleet, scene.run.id)
-    except TransportError:
-        error.state = "nothing was touched, but the lock may have been left there"
-        error.then = f"when it can be reached again: deploykit resume {scene.run.environment}"
-        return True
-    return found.opening is None
-
-
-def _forward(scene: Scene, plans: Plans, done: set[tuple[str, str]], began: float) -> RunResult:
-    """Apply what is not *done*, and confirm; go back if anything fails."""
-    try:
-        forward(scene, plans, done)
-        table = confirm(scene, plans)
-    except Exception as error:  # noqa: BLE001  # a mistake of ours or of a stage turns back too
-        known = error if isinstance(error, DeploykitError) else unexpected(error)
-        return _back(scene, known, rejects(scene, known), began)
-    return ended_forward(scene, table, finish(scene, plans), began)
-
-
-def _back(
-    scene: Scene, error: DeploykitError, rejected: bool, began: float, *, asked: bool = False
-) -> RunResult:
-    """Undo the run, and say how that ended; once more where a guardian was faster."""
-    failed: DeploykitError | None = None
-    try:
-        reached_ones, _ = read_reachable(scene.fleet, scene.run.id)
-        if reached_ones.state != "rolled_back":  # else only its lock was left
-            go_back(scene, error.what, rejected=rejected)
-    except Fenced as fenced:
-        try:
-            with regained(scene, fenced) as again:
-                return _back(again, error, rejected, began, asked=asked)
-        except Fenced as theirs:
-            return ended_elsewhere(scene, theirs, began)
-    except Exception as undoing:  # noqa: BLE001  # whatever it was, the run is not undone
-        failed = undoing if isinstance(undoing, DeploykitError) else unexpected(undoing)
-        failed.what += f"\nit was going back because: {error.what}"
-    return ended_back(scene, error, failed, began, asked=asked)
 
 
 @contextmanager

@@ -30,9 +30,9 @@ __all__ = [
     "confirm",
     "finish",
     "forward",
+    "join_uploads",
     "plan_all",
     "rejects",
-    "wait_for_running",
     "write_ahead",
 ]
 
@@ -107,18 +107,23 @@ def forward(scene: Scene, plans: Plans, done: set[tuple[str, str]]) -> None:
         _apply_stage(scene, name, hosts, left, plans)
 
 
-def wait_for_running(scene: Scene, found: History) -> None:
+def join_uploads(scene: Scene, found: History) -> None:
     """
-    Wait for what an earlier controller has left running, before a stage looks at what it changes.
+    Wait for what an earlier controller has left running in a stage that sends files.
+
+    Such a stage looks at what is there before it sends; all others join by their own commands.
 
     Raises:
         Interrupted: somebody asked to stop.
     """
-    for host, ident in found.running():
-        session = scene.fleet.sessions[host]
-        lock_file = f"{session.layout.run(found.run)}/output/{ident}.running"
-        while session.query(TAKEN + fill("taken {}", lock_file), check=False).ok:
-            scene.interrupts.sleep(0.5)
+    running = set(found.running())
+    for host, record in found.all("began"):
+        ident = record.get("id", "")
+        if (host, ident) in running and hasattr(scene.stages[record["stage"]], "pack"):
+            session = scene.fleet.sessions[host]
+            seized = f"{session.layout.run(found.run)}/output/{ident}.running"
+            while session.query(TAKEN + fill("taken {}", seized), check=False).ok:
+                scene.interrupts.sleep(0.2)
 
 
 def confirm(scene: Scene, plans: Plans) -> dict[str, tuple[Measure, ...]]:
