@@ -395,14 +395,7 @@ def _done(order: Order, effects: Stops) -> dict[str, Any]:
         if found is None:
             return {"code": 0}
         result = found
-    return {
-        "code": result.exit_code,
-        "state": result.state,
-        "run": result.run,
-        "release": result.release,
-        "error": str(result.error or ""),
-        "kind": type(result.error).__name__ if result.error else "",
-    }
+    return zygote.answer(result)
 
 
 if __name__ == "__main__":

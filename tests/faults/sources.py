@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.real import shop
+
 __all__ = ["COLUMNS", "HEADS", "UNIT", "VERSIONS", "check_out"]
 
 VERSIONS = ("v1", "v2", "broken")
@@ -63,11 +65,6 @@ class Server(http.server.ThreadingHTTPServer):
 Server(("0.0.0.0", 8000), Page).serve_forever()
 """
 
-INI = """
-[alembic]
-script_location = %(here)s/migrations
-"""
-
 ENV = """
 import os
 
@@ -85,26 +82,7 @@ with engine.connect() as connection:
 """
 
 REVISIONS = {
-    "0001": '''
-"""make the notes"""
-import sqlalchemy as sa
-from alembic import op
-
-revision = "0001"
-down_revision = None
-
-
-def upgrade():
-    op.create_table(
-        "notes",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("body", sa.String(200), nullable=False),
-    )
-
-
-def downgrade():
-    op.drop_table("notes")
-''',
+    "0001": shop.REVISIONS["0001"],
     "0002": '''
 """call the body text, and count stars"""
 import os
@@ -146,7 +124,7 @@ def check_out(version: str, project: Path) -> None:
     versions.mkdir(parents=True)
     (app / "app.py").write_text(APP)
     (app / "version").write_text(f"{version}\n")
-    (app / "alembic.ini").write_text(INI)
+    (app / "alembic.ini").write_text(shop.INI)
     (app / "migrations" / "env.py").write_text(ENV)
     (app / "picture").write_bytes(bytes(range(256)) * 300)  # three pieces of an upload
     (app / "main").symlink_to("app.py")

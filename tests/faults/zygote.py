@@ -17,11 +17,14 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.faults.killing import Effects, Kill, wrap
 
-__all__ = ["Ended", "Order", "Zygote"]
+if TYPE_CHECKING:
+    from deploykit.engine.outcome import RunResult
+
+__all__ = ["Ended", "Order", "Zygote", "answer"]
 
 HUNG = 150.0  # seconds after which a controller is given up
 
@@ -202,6 +205,11 @@ def _done(order: Order, effects: Effects) -> dict[str, Any]:
         if found is None:
             return {"code": 0}
         result = found
+    return answer(result)
+
+
+def answer(result: RunResult) -> dict[str, Any]:
+    """Return what a controller reports of how its verb ended."""
     return {
         "code": result.exit_code,
         "state": result.state,
