@@ -32,8 +32,8 @@ def rollback(
     Undo the newest run, or all runs down to a release.
 
     Code, services and schema come back together. With RELEASE, each run is undone down to it,
-    newest first. An unfinished run is rolled back first. What was rolled back is not deployed
-    again without --again.
+    newest first. An unfinished run is rolled back first. Where the newest run has gone back
+    already, RELEASE is needed. What was rolled back is not deployed again without --again.
 
     --json: as for run.
 
