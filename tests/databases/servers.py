@@ -132,13 +132,14 @@ def postgres() -> Iterator[PostgresServer]:
     with _folder() as folder:
         data = folder / "data"
         _run(
+            folder,
             binaries / "initdb",
             *("--auth-local=trust", "--auth-host=scram-sha-256", "--username=admin"),
             *("--encoding=UTF8", "--no-locale", "--no-sync", "-D", data),
         )
         port = _free_port()
         command = [binaries / "postgres", "-F", "-D", data, "-p", port]
-        with _running([*command, "-h", "127.0.0.1", "-k", folder], folder / "log"):
+        with _running(folder, *command, "-h", "127.0.0.1", "-k", folder):
             admin = f"host={folder} port={port} user=admin dbname=postgres"
             eventually(
                 lambda: psycopg.connect(admin), failing=psycopg.OperationalError, within=30
@@ -153,6 +154,7 @@ def mariadb() -> Iterator[MariaDBServer]:
     with _folder() as folder:
         data = folder / "data"
         _run(
+            folder,
             *("mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"),
             "--auth-root-authentication-method=normal",
         )
@@ -160,7 +162,7 @@ def mariadb() -> Iterator[MariaDBServer]:
         options = [f"--datadir={data}", f"--port={port}", f"--socket={sock}", "--skip-name-resolve"]
         options += ["--bind-address=127.0.0.1", f"--pid-file={folder / 'pid'}"]
         options += ["--innodb-flush-log-at-trx-commit=0"]
-        with _running([server, "--no-defaults", *options], folder / "log"):
+        with _running(folder, server, "--no-defaults", *options):
             eventually(lambda: _answers(sock), failing=OSError, within=60)
             yield MariaDBServer(port, sock)
 
@@ -182,11 +184,16 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(*command: Any) -> None:
+def _environment(folder: Path) -> Mapping[str, str]:
+    """Return what a server is told: /tmp is not everybody's on every machine, `folder` is its."""
+    return {"PATH": os.environ["PATH"] + ":/usr/sbin", "TMPDIR": str(folder)}
+
+
+def _run(folder: Path, *command: Any) -> None:
     done = subprocess.run(
         [str(word) for word in command],
         cwd="/",
-        env={"PATH": os.environ["PATH"] + ":/usr/sbin"},
+        env=_environment(folder),
         capture_output=True,
         text=True,
         check=False,
@@ -196,13 +203,13 @@ def _run(*command: Any) -> None:
 
 
 @contextmanager
-def _running(command: list[Any], log: Path) -> Iterator[None]:
+def _running(folder: Path, *command: Any) -> Iterator[None]:
     with (
-        log.open("wb") as output,
+        (folder / "log").open("wb") as output,
         subprocess.Popen(
             [str(word) for word in command],
             cwd="/",
-            env={"PATH": os.environ["PATH"]},
+            env=_environment(folder),
             stdout=output,
             stderr=output,
             **_unprivileged(),
