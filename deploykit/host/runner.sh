@@ -13,6 +13,10 @@
 #
 # Every fork costs a host half a millisecond: what the shell can do itself, it does.
 set -u
+# Without a language tools start faster; a command is given back its own, see `detached`.
+language=${LC_ALL-}
+LC_ALL=C
+export LC_ALL
 root=$1 verb=$2
 shift 2
 dk=$root/.deploykit
@@ -126,32 +130,38 @@ enter() {
 receive() {
   IFS= read -r want || want=
   cat >"$1" || refuse failed "cannot write $1 (disk full?)"
-  have=$(sha256sum <"$1")
-  [ "${have%% *}" = "$want" ]
+  sha256sum -c >/dev/null 2>&1 <<END
+$want  $1
+END
 }
 
 # Append the JSON objects on stdin, a line each and up to a line `@` or the end, to the records in $1,
-# with version, number and time put first. A torn last line, which the host's death or a full disk leaves, is ended before.
+# with version, number and time put first. A torn last line, which the host's death or a full disk
+# leaves, is ended before. Needs the mutex.
 record() {
-  seq=0 fresh=1
-  at=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-  if [ -s "$1" ]; then
-    fresh=
-    last=$(tail -n 1 "$1"; echo .)
-    case $last in
-      '{"v":1,"seq":'*'
-.') seq=${last#*:*:} seq=${seq%%,*} ;;
-      *'
-.') seq=$(wc -l <"$1") ;;
-      *) echo >>"$1" || return 1; seq=$(wc -l <"$1") ;;
+  seq='' boot='' boot_='' file_='' fresh=''
+  [ ! -e /proc/sys/kernel/random/boot_id ] || read -r boot </proc/sys/kernel/random/boot_id
+  # It remembers the last record of all, which saves looking; of another boot it may be too old.
+  [ ! -e "$dk/scratch" ] || read -r seq boot_ file_ <"$dk/scratch"
+  if [ ! -s "$1" ]; then seq=0 fresh=1
+  elif [ -z "$boot" ] || [ "$boot_ $file_" != "$boot $1" ]; then
+    # A file is twice as fast to read from as a `$(...)`, and tells whether the line has an end.
+    tail -n 1 "$1" >"$dk/scratch" || return 1
+    if IFS= read -r last <"$dk/scratch"; then torn=; else torn=1; fi
+    case $torn$last in
+      '{"v":1,"seq":'*) seq=${last#*:*:} seq=${seq%%,*} ;;
+      *) [ -z "$torn" ] || echo >>"$1" || return 1; seq=$(wc -l <"$1") ;;
     esac
   fi
+  # From here on and until all is on the disk nothing is remembered.
+  date -u +%Y-%m-%dT%H:%M:%SZ >"$dk/scratch" && read -r at <"$dk/scratch" || return 1
   while IFS= read -r line && [ "$line" != @ ]; do
     seq=$((seq + 1))
     printf '{"v":1,"seq":%s,"at":"%s",%s\n' "$seq" "$at" "${line#?}" >>"$1" || return 1
   done
   flush "$1" || return 1
-  [ -z "$fresh" ] || { flush "${1%/*}" && flush "${1%/*/*}"; }
+  [ -z "$fresh" ] || { flush "${1%/*}" && flush "${1%/*/*}"; } || return 1
+  echo "$seq $boot $1" >"$dk/scratch"
 }
 
 # Set $receipt to `never`, `began DIGEST` or `ended RC HOW DIGEST`, of command $id of run $run.
@@ -187,6 +197,9 @@ follow() {
     fi
   done
   [ ! -s "$files/$id.out" ] || tail -c "+$((sent + 1))" "$files/$id.out"
+  state_=
+  [ ! -e "$files/$id.state" ] || read -r state_ rc_ how_ <"$files/$id.state"
+  [ "$state_" != ended ] || refuse ended "$rc_" "$how_" "$@"
   read_receipt
   case $receipt in
     ended*) refuse ${receipt% *} "$@" ;;
@@ -386,25 +399,33 @@ END
   mutex_free
   beat
   : >"$files/$id.out"
+  : >"$files/$id.state"
   echo started
   exec >/dev/null
   DEPLOYKIT_COMMAND=$run/$id
   export DEPLOYKIT_COMMAND
-  (umask 022; apart sh -e "$message" >"$files/$id.out" 2>&1 6>&- 7>&- 9>&-) &
+  (
+    umask 022
+    LC_ALL=$language
+    [ -n "$language" ] || unset LC_ALL
+    apart sh -e "$message" >"$files/$id.out" 2>&1 6>&- 7>&- 9>&-
+  ) &
   command=$!
-  echo "$command" >"$files/$id.pid"
+  echo "running $command" >"$files/$id.state"
   # Who wanted to stop it before it had a number could not.
   [ ! -e "$files/$id.stop" ] || { nap; kill -s TERM -- "-$command" || kill -s TERM "$command"; } 2>/dev/null
   wait "$command"
   rc=$?
-  stopped=false
-  [ ! -e "$files/$id.stop" ] || stopped=true
+  stopped=false how=ran
+  [ ! -e "$files/$id.stop" ] || stopped=true how=stopped
   mutex 2>/dev/null
-  record "$journal" <<END
+  # Whoever follows need not look for the record.
+  record "$journal" <<END && echo "ended $rc $how" >"$files/$id.state"
 {"kind":"ended","rc":$rc,"stopped":$stopped,$base
 END
   mutex_free
-  rm -f "$files/$id.pid" "$files/$id.stop" "$message"
+  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
+  [ ! -e "$message" ] || rm -f "$message"
   yield_ 9 "$dk/gate"
   yield_ 7 "$files/$id.running"
   ;;
@@ -415,10 +436,12 @@ stop) # RUN ID EPOCH: end a command and all its children
   enter "$3"
   mkdir -p "$files" && : >"$files/$id.stop" || refuse failed "cannot write in $files"
   mutex_free
-  command=
+  state= command=
   # Of a command that has no runner any more the number may be somebody else's by now.
-  if [ -e "$files/$id.pid" ] && ! idle "$files/$id.running" 0; then
-    read -r command <"$files/$id.pid"
+  if [ -e "$files/$id.state" ] && ! idle "$files/$id.running" 0; then
+    read -r state command <"$files/$id.state"
+  fi
+  if [ "$state" = running ]; then
     kill -s TERM -- "-$command" 2>/dev/null || kill -s TERM "$command" 2>/dev/null
     idle "$files/$id.running" 10 || kill -s KILL -- "-$command" 2>/dev/null
   fi
@@ -430,7 +453,7 @@ stop) # RUN ID EPOCH: end a command and all its children
     nap
   done
   idle "$files/$id.running" 5 || refuse alive
-  rm -f "$files/$id.stop" "$files/$id.pid"
+  rm -f "$files/$id.stop"
   refuse stopped
   ;;
 

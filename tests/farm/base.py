@@ -27,6 +27,7 @@ PYTHON: Final = "3.11"
 PACKAGES: Final = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
     *("openssh-server", "sudo", "acl", "ca-certificates", "curl", "rsync", "cron", "supervisor"),
+    *("fish", "tcsh"),
     *("iproute2", "iputils-ping", "nftables", "procps", "busybox", "util-linux"),
     *("python3", "python3-venv", "nginx-light", "sqlite3", "postgresql-15", "mariadb-server"),
 )
@@ -57,9 +58,10 @@ FILES: Final = {
         "HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\n"
         "PasswordAuthentication no\nUseDNS no\nPrintMotd no\nMaxStartups 200:30:400\n"
     ),
-    # The data is thrown away with the host, so waiting for a disk buys nothing.
+    # The data is thrown away with the host, so waiting for a disk buys nothing; but what the
+    # database has acknowledged is with the kernel by then, so that no killed process loses it.
     "etc/postgresql-farm.conf": (
-        "listen_addresses = '*'\nfsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
+        "listen_addresses = '*'\nfsync = off\nfull_page_writes = off\n"
         "shared_buffers = 32MB\nmin_wal_size = 2MB\nmax_wal_size = 32MB\n"
     ),
     # Debian's own way to start it sleeps for two seconds, and hides the log from the journal.
@@ -70,7 +72,7 @@ FILES: Final = {
     ),
     "etc/mysql/mariadb.conf.d/90-farm.cnf": (
         "[mariadbd]\nbind-address = 0.0.0.0\ninnodb_log_file_size = 4M\n"
-        "innodb_buffer_pool_size = 32M\ninnodb_flush_log_at_trx_commit = 0\nskip-name-resolve\n"
+        "innodb_buffer_pool_size = 32M\ninnodb_flush_log_at_trx_commit = 2\nskip-name-resolve\n"
     ),
 }
 

@@ -275,7 +275,7 @@ def test_two_commands_never_run_at_once(runner: Runner) -> None:
     words, message = runner.command(f"until [ -e {runner.at}/go ]; do sleep 0.02; done")
     with runner.start(*words) as first, ThreadPoolExecutor() as pool:
         answer = pool.submit(answered, first, message)
-        eventually(lambda: runner.private(f"runs/{RUN}/output/s.apply.do.1.pid").exists())
+        eventually(lambda: runner.private(f"runs/{RUN}/output/s.apply.do.1.state").exists())
         assert runner.exec("true", "s.apply.other.1")[0] == ["busy"]
         (runner.root / "go").touch()
         assert answer.result()[0] == ["ended", "0", "ran"]
@@ -329,13 +329,18 @@ def test_a_torn_command_is_told_from_a_finished_one(runner: Runner) -> None:
 
 
 def test_a_torn_line_is_ended_before_the_next(runner: Runner) -> None:
-    """What the host's death left of a line spoils no other."""
+    """What the host's death left of a line spoils no other, whatever it left of the scratch."""
     runner.exec("true")
     journal = runner.private(f"runs/{RUN}/journal.jsonl")
     journal.write_bytes(journal.read_bytes()[:-20])
+    scratch = runner.private("scratch")
+    scratch.write_text(f"9 of-another-boot {journal}\n")
     assert runner.append('{"kind":"x"}\n') == ["appended"]
     last = json.loads(journal.read_text().splitlines()[-1])
     assert (last["kind"], last["seq"]) == ("x", 3)
+    scratch.write_text("")
+    assert runner.append('{"kind":"y"}\n') == ["appended"]
+    assert json.loads(journal.read_text().splitlines()[-1])["seq"] == 4
 
 
 def test_stopping_ends_a_command_with_all_its_children(runner: Runner) -> None:

@@ -33,7 +33,7 @@ def test_a_login_shell_s_banner_is_no_answer(host: Host) -> None:
         host.root("rm /home/deploy/.bashrc")
 
 
-@pytest.mark.parametrize("shell", ["/bin/dash", "/usr/local/bin/ash"])
+@pytest.mark.parametrize("shell", ["/bin/dash", "/usr/local/bin/ash", "/usr/bin/fish", "/bin/tcsh"])
 def test_any_login_shell_will_do(host: Host, shell: str) -> None:
     """What is sent to it are words that every shell takes alike."""
     host.root("ln -sf /bin/busybox /usr/local/bin/ash; echo /usr/local/bin/ash >>/etc/shells")
