@@ -227,7 +227,8 @@ class UnitHost:
                         key=command.key,
                         output=self.events.scrubber.text(output.text),
                     ) from None
-                if answer.word != "cut":
+                # A controller that is fenced may have held the command for a moment, for nothing.
+                if answer.word != "cut" and list(answer) != ["never", "before"]:
                     break
             if answer.word == "ended" and "before" not in answer:  # it began with this message
                 self.owed.clear()

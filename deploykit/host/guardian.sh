@@ -77,7 +77,8 @@ bring_back() { # EPOCH ATTEMPT
         | seal | call exec "$run" "$id" "$epoch")
       case $answer in
         'ended 0 ran'*) continue 2 ;;
-        busy* | cut* | failed* | '') sleep 1 ;; # another undo still runs, or the disk is full
+        # Another undo still runs, or was refused while it held the command; or the disk is full.
+        busy* | never* | cut* | failed* | '') sleep 1 ;;
         *) over ;; # it failed, or it is another's: a resume or rollback says so
       esac
     done

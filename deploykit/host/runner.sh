@@ -204,7 +204,7 @@ follow() {
   case $receipt in
     ended*) refuse ${receipt% *} "$@" ;;
     began*) refuse torn ;;
-    *) refuse never ;;
+    *) refuse never "$@" ;;
   esac
 }
 

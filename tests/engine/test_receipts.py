@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -62,6 +63,22 @@ def test_a_change_is_done_once(unit: UnitHost, site: Site) -> None:
     command = Command("do", 'echo "$WHO ${PATH%%:*} $(basename "$PWD")" | tee -a count')
     assert unit.change(command).output == unit.change(command).output
     assert site.lines("count") == ["it's me /a b it's the \"root\""]
+
+
+def test_who_was_fenced_keeps_nobody_from_a_command(unit: UnitHost, site: Site) -> None:
+    """It holds the command for a moment and is refused; whoever attached to it sends it again."""
+    output = site.root / f".deploykit/runs/{RUN}/output"
+    output.mkdir(parents=True)
+    with (
+        ThreadPoolExecutor() as pool,
+        (output / f"{command_name('stage', 'apply', 'do')}.1.running").open("w") as held,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        change = pool.submit(unit.change, Command("do", "echo x | tee -a count"))
+        eventually(lambda: running("flock -s -w 0.25 5"))
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert change.result(30).output == "x\n"
+    assert site.lines("count") == ["x"]
 
 
 def test_another_attempt_does_it_again(fleet: Fleet, events: Events, site: Site) -> None:

@@ -68,8 +68,12 @@ class TroubledMachine(Machine):
         """
         if self._disk is None:
             raise ValueError(f"{self.name} has no disk of its own: ask for it with disk='64M'")
-        free = int(self.root("echo $(($(stat -fc '%a * %S' /)))").stdout)
-        self.root(f"fallocate -l {max(free - leave, 1)} {BALLAST}")
+        # What is free may be less by the time that it is taken.
+        self.root(
+            "until free=$(($(stat -fc '%a * %S' /)))\n"
+            f"fallocate -l $((free > {leave} ? free - {leave} : 1)) {BALLAST}; do sleep 0.1; done",
+            within=30,
+        )
         # The ballast's own bookkeeping takes a block or two; what is left goes to a second file.
         if leave == 0:
             self.root(f"cat /dev/zero > {BALLAST}.end", check=False)

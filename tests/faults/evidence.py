@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ TEMPORARY = re.compile(
     r"\.part(\.|-|$)|^\.owner\.|^\.append\.|\.in\.|\.new2?$|^unlocked$|^\.current-|\.gone$"
     r"|^reserve\.|runner-.*\.sh\.|^guardian$|^undo-restart\.sh"
 )
-OF_A_COMMAND = re.compile(r"\.(line|json|pid|sh|stop|by)$")
+OF_A_COMMAND = re.compile(r"\.(line|json|sh|stop|by)$")
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,10 @@ def _temporary(root: Path) -> Iterable[str]:
             yield from (
                 str(path.relative_to(root)) for path in folder.iterdir() if _is_temporary(path.name)
             )
-    for path in (root / ".deploykit").rglob("*"):
-        name = str(path.relative_to(root))
-        if _is_temporary(path.name) or ("/output/" in name and OF_A_COMMAND.search(name)):
-            yield name
+    for folder, folders, files in os.walk(root / ".deploykit"):  # which may change meanwhile
+        for name in (*folders, *files):
+            if _is_temporary(name) or ("/output" in folder and OF_A_COMMAND.search(name)):
+                yield os.path.relpath(f"{folder}/{name}", root)
 
 
 def _is_temporary(name: str) -> bool:

@@ -211,12 +211,15 @@ class ReadOnly(Trouble):
     """The file system of the application has become read-only."""
 
     name = "read-only"
-    ends = (0, 3)
+    ends = (0, 1, 3)
 
     def strike(self, place: Place) -> None:
         """See `Trouble`."""
-        # A mount of its own, because nobody has files open for writing in it.
-        place.host.root(f"mount --bind {ROOT} {ROOT}; mount -o remount,bind,ro {ROOT}")
+        # A mount of its own, in which only those who have opened a file since can write.
+        place.host.root(
+            f"mount --bind {ROOT} {ROOT}; until mount -o remount,bind,ro {ROOT}; do :; done",
+            within=30,
+        )
 
     def heal(self, place: Place) -> None:
         """See `Trouble`."""
@@ -227,6 +230,7 @@ class DatabaseRestarted(Trouble):
     """The database is restarted, which ends every connection to it."""
 
     name = "database"
+    ends = (0, 1, 3)
     over_at_once = True
 
     def strike(self, place: Place) -> None:
