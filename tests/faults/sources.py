@@ -26,6 +26,8 @@ ExecStartPre=+/bin/sh -c 'echo "start $(basename "$(pwd -P)")" >>/srv/effects/lo
 ExecStart=/srv/venv/bin/python app.py
 ExecStopPost=+/bin/sh -c 'echo "stop $(basename "$(pwd -P)")" >>/srv/effects/log'
 TimeoutStopSec=10
+[Install]
+WantedBy=multi-user.target
 """
 
 # A written row is acknowledged after its commit, and never before.
