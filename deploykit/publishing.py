@@ -231,10 +231,17 @@ def move(ctx: Acting, script: str, link: str, timeout: float) -> Result:
     return done
 
 
-def measured(ctx: Planning, link: str) -> str:
-    """Return the release that *link* points to, `none` without a link, `?` for anything else."""
+def measured(ctx: Planning, link: str, where: str = "") -> str:
+    """
+    Return the release that *link* points to, `none` without a link, `?` for anything else.
+
+    Args:
+        ctx: of a host.
+        link: relative to the root.
+        where: what it contains, if somebody has just looked.
+    """
     path = ctx.layout.under(link)
-    found = _look(ctx.host, path)
+    found = Result(0, where) if where else _look(ctx.host, path)
     if found.exit_code == NOT_A_LINK:
         return "?"
     return (_release(ctx.layout, path, found.output) or "?") if found.output else "none"

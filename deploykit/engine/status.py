@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from deploykit.engine import copies, guardian, lock
 from deploykit.engine.events import Events, Listener
-from deploykit.engine.fleet import Fleet, reached
+from deploykit.engine.fleet import Fleet, each, reached
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.journal import History, Record, parse
 from deploykit.engine.outcome import HostStatus, RunSummary, StatusResult
-from deploykit.engine.scene import Scene, look
+from deploykit.engine.scene import Scene, World, look
 from deploykit.engine.sealing import open_until
 from deploykit.engine.session import Session
 from deploykit.environment import Environment
@@ -24,12 +26,21 @@ def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> S
     """Measure *environment*: what is wanted by its last finished run beside what is."""
     events = Events(listeners).bind(environment=environment.name)
     with reached(environment, events) as fleet:
-        found = all_runs(fleet)
+        # All at once: none of them waits for what another has found.
+        asked: dict[str, Callable[[], Any]] = {
+            "runs": partial(all_runs, fleet),
+            "worlds": partial(look, fleet, need_env=False),
+            "holders": partial(fleet.each, lock.holder),
+            "parts": partial(fleet.each, _parts),
+        }
+        answers = each(asked)
+        found: list[History] = answers["runs"]
+        worlds: dict[str, World] = answers["worlds"]
+        holders: dict[str, lock.Holder | None] = answers["holders"]
+        parts: dict[str, list[str]] = answers["parts"]
         unfinished = next((run for run in found if run.unfinished), None)
         live = live_run(found)
-        worlds = look(fleet, need_env=False)
-        table = _measured(fleet, live, events) if live else {}
-        holders = fleet.each(lock.holder)
+        table = _measured(fleet, live, worlds, events) if live else {}
         owner = next((held.owner for held in holders.values() if held), None)
         undoable = [run for run in found if is_done_deploy(run)]
         until = open_until(undoable[0]) if undoable else None
@@ -51,7 +62,7 @@ def status(environment: Environment, *, listeners: Sequence[Listener] = ()) -> S
             guardian=guardian.told(unfinished) if unfinished else "",
             rung=_rung(undoable[0]) if undoable else None,
             until=until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else "",
-            leftovers=_leftovers(fleet, found),
+            leftovers=() if unfinished else _told(parts),
         )
 
 
@@ -142,7 +153,9 @@ def _journals(session: Session) -> dict[str, list[Record]]:
     return by_run
 
 
-def _measured(fleet: Fleet, run: History, events: Events) -> dict[str, tuple[Measure, ...]]:
+def _measured(
+    fleet: Fleet, run: History, worlds: Mapping[str, World], events: Events
+) -> dict[str, tuple[Measure, ...]]:
     """Measure what *run* meant to leave, with its stages as its journal tells them."""
     first = run.opening or {}
     info = RunInfo(
@@ -158,7 +171,7 @@ def _measured(fleet: Fleet, run: History, events: Events) -> dict[str, tuple[Mea
         epoch=0,
         stages=run.stages(),
         packs={},
-        worlds=look(fleet, need_env=False),
+        worlds=worlds,
         events=events,
         interrupts=Interrupts(),
     )
@@ -186,12 +199,11 @@ def _rung(run: History) -> int:
     return max(rungs, default=1)
 
 
-def _leftovers(fleet: Fleet, found: Sequence[History]) -> tuple[str, ...]:
-    """Return half-made releases that no unfinished run accounts for."""
-    if any(run.unfinished for run in found):
-        return ()
+def _parts(session: Session) -> list[str]:
+    """Return the half-made releases of a host; without an unfinished run they are left over."""
     script = r"cd {} 2>/dev/null || exit 0; ls -A | grep '^\.' || :"
-    listed = fleet.each(lambda s: s.query(fill(script, s.layout.releases)).output.split("\n"))
-    return tuple(
-        f"{host}: releases/{name}" for host, names in listed.items() for name in names if name
-    )
+    return session.query(fill(script, session.layout.releases)).output.split()
+
+
+def _told(parts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(f"{host}: releases/{name}" for host, names in parts.items() for name in names)

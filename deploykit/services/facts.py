@@ -48,7 +48,8 @@ class Ground:
         roots: the pipeline's root as it is written, and as it is without links.
         user: who we are there.
         boot: the kernel's boot id.
-        link: the release that `current` points to; empty if there is none.
+        target: what `current` contains, word for word; empty if it is no link.
+        link: the release that this names; empty if there is none.
         published: the release of which the host wrote down when it was published.
         tick: when that was; 0 if it was before this boot.
         moved: when the link was made, in clock ticks since boot, up to two seconds too late:
@@ -58,6 +59,7 @@ class Ground:
     roots: tuple[str, ...] = ()
     user: str = ""
     boot: str = ""
+    target: str = ""
     link: str = ""
     published: str = ""
     tick: int = 0
@@ -213,6 +215,7 @@ def _ground(values: dict[str, list[str]]) -> Ground:
         roots=tuple(dict.fromkeys(values.get("root", ()))),
         user=last.get("user", ""),
         boot=here,
+        target=last.get("link", ""),
         link=link[1] if link else "",
         published=release,
         tick=int(tick) if tick and boot == here else 0,

@@ -199,12 +199,11 @@ class Restart:
 
     def measure(self, ctx: Planning, plan: RestartPlan, undone: bool) -> list[Measure]:
         """Return the published release, and the one that each service runs."""
-        wanted = (plan.before or "none") if undone else plan.release
-        here = publishing.measured(ctx, LINK)
-        found = [Measure("release", LINK, wanted, here)]
         release = plan.before if undone else plan.release
-        for service, active in zip(self.services, plan.active, strict=True):
-            facts = look(ctx, service, Place(ctx.layout, release))
+        looked = [look(ctx, service, Place(ctx.layout, release)) for service in self.services]
+        here = publishing.measured(ctx, LINK, looked[0].ground.target if looked else "")
+        found = [Measure("release", LINK, release or "none", here)]
+        for service, active, facts in zip(self.services, plan.active, looked, strict=True):
             target, proven = release or "running", True
             if undone and not active:
                 target = "stopped"

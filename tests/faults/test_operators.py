@@ -91,7 +91,8 @@ def _round(yard: Yard, random: Random, *, kills: bool) -> str:
     wrong = eventually_right(yard)
     assert not wrong, wrong
     killed = OPERATORS - len(refused) - len(last)
-    return f"{len(refused)} refused, {killed} killed, {'one' if done and done.code == 0 else 'none'} done{words}"
+    done_by = "one" if done and done.code == 0 else "none"
+    return f"{len(refused)} refused, {killed} killed, {done_by} done{words}"
 
 
 def _until_inside(yard: Yard, last: Controller) -> None:

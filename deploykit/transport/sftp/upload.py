@@ -104,23 +104,32 @@ def _bring(
     progress = _Progress(sum(entry.size for entry in missing), len(missing), tell, check)
     for entry in missing:
         _send(files, source, entry, folder, progress)
-    if wanted:
-        _verify(place, wanted, folder)
     for entry in entries:
         if entry.kind == "link":
             files.symlink(entry.target, f"{folder}/{entry.path}")
-    _set_modes(place, [entry for entry in entries if entry.kind != "link"], folder)
+    modes = _modes([entry for entry in entries if entry.kind != "link"], folder)
+    if wanted:
+        _verify(place, wanted, folder, modes)
+    else:
+        place.query(modes, timeout=600.0)
     progress.end()
 
 
-def present(place: Place, folder: str) -> dict[str, str]:
-    """Return the sha256 of every regular file in *folder*`.*` on the host, by path beside it."""
+def present(place: Place, folder: str, then: str = ":") -> dict[str, str]:
+    """
+    Return the sha256 of every regular file in *folder*`.*` on the host, by path beside it.
+
+    Args:
+        place: the host.
+        folder: absolute path on it.
+        then: a script that is carried out after that.
+    """
     above, name = posixpath.split(folder)
     listed = place.query(
         f"cd -- {quote(above)} 2>/dev/null || exit 0\n"
         f"for part in {quote(name)}.*; do\n"
         '  [ ! -d "$part" ] || find "./$part" -type f -exec sha256sum -z {} +\n'
-        "done",
+        f"done\n{then}",
         timeout=600.0,
     )
     lines = (line for line in listed.output.split("\0") if line)
@@ -154,15 +163,17 @@ def _send(files: Files, source: Path, entry: Entry, folder: str, progress: _Prog
     progress.file()
 
 
-def _verify(place: Place, entries: Sequence[Entry], folder: str) -> None:
+def _verify(place: Place, entries: Sequence[Entry], folder: str, then: str) -> None:
     """
     Compare what the host holds with what was sent: SFTP answers for pipelined writes too late.
+
+    The script *then* is carried out in the same round trip.
 
     Raises:
         TransferFailed: a file there is another one.
     """
     above, name = posixpath.split(folder)
-    there = present(place, f"{above}/{name.rpartition('.')[0]}")
+    there = present(place, f"{above}/{name.rpartition('.')[0]}", then)
     for entry in entries:
         if there.get(f"{name}/{entry.path}") != entry.sha256:
             raise TransferFailed(
@@ -170,17 +181,17 @@ def _verify(place: Place, entries: Sequence[Entry], folder: str) -> None:
             )
 
 
-def _set_modes(place: Place, entries: Sequence[Entry], folder: str) -> None:
-    """Set the manifest's modes, whatever the umask was: one pass, folders last."""
+def _modes(entries: Sequence[Entry], folder: str) -> str:
+    """Return a script that sets the manifest's modes, whatever the umask was: folders last."""
     modes: dict[int, list[str]] = {}
-    for entry in sorted(entries, key=lambda e: (e.kind == "dir", e.path), reverse=False):
+    for entry in sorted(entries, key=lambda e: (e.kind == "dir", e.path)):
         modes.setdefault(entry.mode, []).append(entry.path)
     script = [f"cd -- {quote(folder)}"]
     for mode, paths in modes.items():
         for at in range(0, len(paths), 200):
             words = " ".join(quote(f"./{path}") for path in paths[at : at + 200])
             script.append(f"chmod {mode:o} -- {words}")
-    place.query(" && ".join(script), timeout=600.0)
+    return " && ".join(script)
 
 
 class _Hashing:
