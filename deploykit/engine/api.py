@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from deploykit.engine import guards, lock
+from deploykit.engine.difference import differences
 from deploykit.engine.direction import (
     back_to_the_end,
     carry_on,
@@ -146,6 +147,7 @@ def resume(
         own = of_run(fleet, unfinished)
         with taken_over(own, unfinished, "resume", events) as epoch:
             scene = rebuilt(own, unfinished, epoch, events, interrupts)
+            _tell_edits(scene)
             return carry_on(scene, began)
 
 
@@ -193,6 +195,7 @@ def rollback(
         own = of_run(fleet, unfinished)
         with taken_over(own, unfinished, "rollback", events) as epoch:
             scene = rebuilt(own, unfinished, epoch, events, interrupts)
+            _tell_edits(scene)
             asked = DeploykitError("a person asked for it")
             return back_to_the_end(scene, asked, True, began, asked=True)
 
@@ -288,6 +291,13 @@ def lock_owner(fleet: Fleet) -> LockOwner | None:
     """Return who holds the lock on any host."""
     holders = fleet.each(lock.holder)
     return next((held.owner for held in holders.values() if held), None)
+
+
+def _tell_edits(scene: Scene) -> None:
+    """Show what `deploy.py` says otherwise by now than the run, which is not bent by that."""
+    lines = differences(scene.stages, scene.fleet.environment.pipeline.by_name)
+    if lines:
+        scene.events.tell("declaration_differs", differences=list(lines))
 
 
 @contextmanager

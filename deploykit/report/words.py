@@ -101,6 +101,12 @@ def _lock_waiting(event: Event) -> Said:
     return "warning", f"waiting for the lock: {holder}"
 
 
+def _differs(event: Event) -> Said:
+    lines = [str(line) for line in event.get("differences", ())]
+    first = "deploy.py has been edited since; the run goes on as it was declared:"
+    return "warning", "\n  ".join([first, *lines])
+
+
 def _confirmed_failed(event: Event) -> Said:
     return "warning", f"failed after the run was confirmed: {event.get('error', '')}"
 
@@ -149,6 +155,7 @@ WORDS: dict[str, Callable[[Event], Said]] = {
     "lock_waiting": _lock_waiting,
     "lock_not_freed": _fixed("warning", "the lock could not be freed", "error"),
     "run_taken_over": _fixed("warning", "taken over from its controller", "state"),
+    "declaration_differs": _differs,
     "stop_failed": _fixed("bad", "a command could not be stopped", "error"),
     "local_output": _text,
     "stage_planned": _fixed("faint", "planned"),

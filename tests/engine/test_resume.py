@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deploykit.engine import api
+from deploykit.engine.events import Event
 from deploykit.errors import JournalError, LockHeld, Refused
+from deploykit.report.words import line_of
 from tests.engine.conftest import Site
 from tests.farm import eventually
 from tests.processes import running
@@ -118,12 +120,18 @@ def test_a_command_that_outlives_its_controller_is_stopped_before_it_is_undone(s
 
 
 def test_an_edited_deploy_py_cannot_bend_it(site: Site) -> None:
-    """Resume carries out what the journal says, whatever stands in the file by now."""
+    """Resume carries out what the journal says, and shows what stands in the file by now."""
     site.declare(GOOD)
     site.killed("run", "stage_applied", 2)
     production = site.declare("Shell('other', do='echo other >>\"$DEPLOYKIT_ROOT/log\"')")
-    assert api.resume(production) is not None
+    told: list[Event] = []
+    assert api.resume(production, listeners=[told.append]) is not None
     assert site.lines("log") == FORWARD
+    differs = next(event for event in told if event["event"] == "declaration_differs")
+    assert differs["differences"][-1] == "other: only in deploy.py"
+    line = line_of(differs)
+    assert line is not None
+    assert line.text.splitlines()[1] == "  transfer: only in the run"
 
 
 def test_an_upload_without_its_contents_goes_back(site: Site) -> None:

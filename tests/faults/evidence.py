@@ -227,10 +227,10 @@ def _temporary(root: Path) -> Iterable[str]:
             yield from (
                 str(path.relative_to(root)) for path in folder.iterdir() if _is_temporary(path.name)
             )
-    for folder, folders, files in os.walk(root / ".deploykit"):  # which may change meanwhile
+    for above, folders, files in os.walk(root / ".deploykit"):  # which may change meanwhile
         for name in (*folders, *files):
-            if _is_temporary(name) or ("/output" in folder and OF_A_COMMAND.search(name)):
-                yield os.path.relpath(f"{folder}/{name}", root)
+            if _is_temporary(name) or ("/output" in above and OF_A_COMMAND.search(name)):
+                yield os.path.relpath(f"{above}/{name}", root)
 
 
 def _is_temporary(name: str) -> bool:
