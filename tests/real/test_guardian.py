@@ -219,6 +219,44 @@ def test_a_controller_that_goes_back_itself(shop: Shop) -> None:
     assert shop.undone() == [(shop.host.name, 0)]
 
 
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT, signal.SIGTERM], [signal.SIGTERM]],
+    ids=["GitHub cancels", "GitLab cancels"],
+)
+def test_a_job_whose_seconds_do_not_suffice(shop: Shop, signals: list[signal.Signals]) -> None:
+    """Killed before it has gone back: the journal says why it went, and a guardian finishes."""
+    go = f"until [ -e {ROOT}/go ]; do sleep 0.1; done"
+    first = shop.declare().run()
+    assert first.ok, first.error
+    production = shop.declare(
+        f"Restart('shop.service'), Shell('slow', do='sleep 600', undo='{go}')", within=SOON
+    )
+    with shop.controller(*NEVER) as process:
+        eventually(
+            lambda: ("slow", shop.host.name) in shop.newest().touched(),
+            within=PATIENCE,
+            failing=IndexError,
+        )
+        for number in signals:
+            process.send_signal(number)
+            eventually(lambda: shop.newest().has("back"), within=PATIENCE)
+            with pytest.raises(subprocess.TimeoutExpired):  # it goes on going back
+                process.wait(1)
+        process.kill()
+        process.wait()
+    (_, back), *_ = shop.newest().all("back")
+    assert f"interrupted by {signals[0].name}" in back["reason"]
+    shop.host.root(f"touch {ROOT}/go")
+    eventually(lambda: shop.undone() == [(shop.host.name, 0)], within=PATIENCE)
+    eventually(lambda: shop.guardians() == "", within=PATIENCE)
+    assert shop.site.page() == first.release
+    result = api.resume(production)
+    assert result is not None
+    assert result.state == "rolled_back", (result.error, result.table)
+    assert shop.undone() == [(shop.host.name, 0)]
+
+
 @pytest.mark.parametrize("when", ["killed", "frozen"])
 def test_a_race_with_the_undo_of_the_controller(shop: Shop, when: str) -> None:
     """Begun by the controller, it is not yet done when the guardian fires, which waits for it."""
