@@ -2,7 +2,7 @@
 Several operators at once: whatever they type, never two are at work on a host.
 
 DEPLOYKIT_FAULTS_SEED repeats the rounds, DEPLOYKIT_FAULTS_SECONDS says how long they may take
-(`inf`: all of them, as `nox -s faults` does).
+(`inf`: all of them).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 Three undoers: the controller itself, the guardians and a person, in every order, with freezes.
 
 DEPLOYKIT_FAULTS_SEED repeats a sample, DEPLOYKIT_FAULTS_SECONDS says how long one may take (`inf`:
-all cases, as `nox -s faults` does), DEPLOYKIT_FAULTS_CASES names cases, with spaces between them.
+all cases), DEPLOYKIT_FAULTS_CASES names cases, with spaces between them.
 """
 
 from __future__ import annotations

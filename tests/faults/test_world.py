@@ -1,5 +1,5 @@
 """
-A sample of the world's faults, for as long as there is time; `nox -s faults` goes through all.
+A sample of the world's faults, for as long as there is time.
 
 DEPLOYKIT_FAULTS_SEED repeats a sample, DEPLOYKIT_FAULTS_SECONDS says how long one may take (`inf`:
 all cases), DEPLOYKIT_FAULTS_CASES names cases, as a report does, with spaces between them.
