@@ -194,6 +194,7 @@ class DiskFull(Trouble):
     """There is no byte left on the disk."""
 
     name = "disk-full"
+    ends = (0, 1, 3)  # what is kept back for going back is free by then, and may be taken, too
 
     def strike(self, place: Place) -> None:
         """See `Trouble`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko.packet
@@ -57,6 +58,47 @@ def test_keys_are_not_renewed_under_way(host: Host, monkeypatch: pytest.MonkeyPa
         for _ in range(10):
             assert link.execute("wc -c", bytes(3 << 20)).stdout == b"3145728\n"
             assert link.execute("echo still").stdout == b"still\n"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "taken"),
+    [
+        ("+aes128-gcm@openssh.com", "aes128-gcm@openssh.com"),
+        ("chacha20-poly1305@openssh.com,aes256-gcm@openssh.com", "aes256-gcm@openssh.com"),
+        ("aes256-ctr,aes128-cbc", "aes256-ctr"),
+    ],
+)
+def test_the_fastest_safe_cipher_is_taken(host: Host, allowed: str, taken: str) -> None:
+    """Whatever the server's own order."""
+    with _sshd(host, f"Ciphers {allowed}"), connected(target(host)) as link:
+        transport = link._links[0]._transport
+        assert transport.local_cipher == taken
+        assert link.execute("echo there").stdout == b"there\n"
+
+
+@pytest.mark.parametrize("line", ["Ciphers aes128-cbc,3des-cbc", "MACs hmac-md5"])
+def test_what_openssh_leaves_out_is_not_taken(host: Host, line: str) -> None:
+    """A server that can nothing better is refused, with what it offers."""
+    # CBC needs a MAC, and what a MAC is needed for is not GCM.
+    more = "Ciphers aes128-ctr" if line.startswith("MACs") else "MACs hmac-sha2-256"
+    with (
+        _sshd(host, f"{line}\n{more}"),
+        pytest.raises(ConnectFailed, match="no SSH connection"),
+        connected(target(host)),
+    ):
+        raise AssertionError("it was reached")
+
+
+@contextmanager
+def _sshd(host: Host, lines: str) -> Iterator[None]:
+    """Have the server of *host* keep to *lines*."""
+    file = "/etc/ssh/sshd_config.d/00-test.conf"
+    host.write(file, f"{lines}\n")
+    host.root("systemctl reset-failed ssh.service; systemctl restart ssh.service")
+    try:
+        yield
+    finally:
+        host.root(f"rm {file}; systemctl reset-failed ssh.service; systemctl restart ssh.service")
 
 
 def test_a_timeout_is_no_lost_link(host: Host) -> None:

@@ -32,6 +32,17 @@ from deploykit.transport.ssh.watching import watch
 
 __all__ = ["dial", "hang_up", "host_key_of", "known_hosts_file"]
 
+# Of what paramiko can, what OpenSSH's client offers by default (ssh_config(5), Ciphers and MACs).
+# The server takes the first that it can, too; GCM is two to three times as fast here as CTR.
+CIPHERS = (
+    *("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"),
+    *("aes128-ctr", "aes192-ctr", "aes256-ctr"),
+)
+MACS = (
+    *("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"),
+    *("hmac-sha2-256", "hmac-sha2-512", "hmac-sha1"),
+)
+
 
 def dial(host: Host) -> Any:
     """
@@ -69,7 +80,7 @@ def host_key_of(host: Host) -> paramiko.PKey:
         with _translated(host, connection):
             gateway = connection.gateway
             sock = connection.open_gateway() if gateway else _socket(connection)
-            with paramiko.Transport(sock) as transport:
+            with _transport(sock) as transport:
                 transport.start_client(timeout=limits.CONNECT_TIMEOUT)
                 return transport.get_remote_server_key()
     finally:
@@ -131,6 +142,7 @@ def _connect_kwargs(host: Host) -> dict[str, Any]:
         "banner_timeout": limits.CONNECT_TIMEOUT,
         "auth_timeout": limits.DEAD_AFTER,
         "channel_timeout": limits.DEAD_AFTER,
+        "transport_factory": _transport,
     }
     if host.identity:
         path = Path(host.identity).expanduser()
@@ -138,6 +150,15 @@ def _connect_kwargs(host: Host) -> dict[str, Any]:
             raise ConfigurationError(f"host {host.label}: there is no key file {host.identity!r}")
         kwargs |= {"key_filename": [str(path)], "look_for_keys": False, "allow_agent": False}
     return kwargs
+
+
+def _transport(sock: Any, **options: Any) -> paramiko.Transport:
+    """Return paramiko's transport, which asks for what OpenSSH's client does, the fast first."""
+    transport = paramiko.Transport(sock, **options)
+    security = transport.get_security_options()
+    security.ciphers = CIPHERS
+    security.digests = MACS
+    return transport
 
 
 def _tune(transport: paramiko.Transport) -> None:
