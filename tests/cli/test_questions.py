@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploykit.engine import api
+from deploykit.engine.copies import folder_of
+from deploykit.engine.outcome import RunSummary
 from deploykit.errors import ConnectFailed
 from tests.cli.conftest import OWNER
 
@@ -93,6 +96,30 @@ def test_releases_document(deploykit: Program, engine: PaperEngine) -> None:
     assert {"id", "content", "state", "current", "created", "by", "commit"} <= set(newest)
 
 
+def test_runs_are_listed_from_the_copies_where_a_host_is_gone(
+    deploykit: Program, engine: PaperEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is said that they are copies, and where; without any, what is wrong is said."""
+    kept = engine.runs(None)
+
+    def runs(_environment: object, *, copied: bool = False) -> tuple[RunSummary, ...]:
+        if not copied:
+            raise ConnectFailed("host shop.example: no SSH connection to shop.example:22")
+        return kept
+
+    monkeypatch.setattr(api, "runs", runs)
+    ended = deploykit("runs", "production")
+    assert ended.code == 0
+    assert "no SSH connection to shop.example:22" in ended.err
+    assert f"the copy in {folder_of('production')}" in ended.err
+    assert kept[0].run in ended.out
+    assert kept[0].run not in ended.err
+    kept = ()
+    gone = deploykit("runs", "production")
+    assert gone.code == ConnectFailed.exit_code
+    assert "no SSH connection" in gone.err
+
+
 def test_runs_may_be_named_by_their_last_digits(deploykit: Program, engine: PaperEngine) -> None:
     """The last digits of a run's id are enough; others name the verb that lists them."""
     document = json.loads(deploykit("runs", "production", "cafe", "--json").out)
@@ -104,8 +131,9 @@ def test_runs_may_be_named_by_their_last_digits(deploykit: Program, engine: Pape
 
 def test_ambiguous_run_is_refused(deploykit: Program, engine: PaperEngine) -> None:
     """Digits that two runs share choose none of them."""
-    engine.runs = lambda _environment: ()  # type: ignore[method-assign]  # paper
-    assert deploykit("runs", "production", "r").code == 2
+    ended = deploykit("runs", "production", "r")
+    assert ended.code == 2
+    assert "2 runs are called like 'r'" in ended.err
 
 
 def test_plan_passes_no_build(deploykit: Program, engine: PaperEngine) -> None:
