@@ -13,10 +13,11 @@
 #
 # Every fork costs a host half a millisecond: what the shell can do itself, it does.
 set -u
-# Without a language tools start faster; a command is given back its own, see `detached`.
+# Without a language tools start faster; what runs for others is given back its own.
 language=${LC_ALL-}
 LC_ALL=C
 export LC_ALL
+own_language() { LC_ALL=$language; [ -n "$language" ] || unset LC_ALL; }
 root=$1 verb=$2
 shift 2
 dk=$root/.deploykit
@@ -342,7 +343,7 @@ exec) # RUN ID EPOCH: stdin is a sha256, then the script. Its first lines are co
   receive "$message" || { rm -f "$message"; refuse cut; }
   # Detach first, then write: losing the controller never leaves a torn command. What is detached
   # closes its standard output when it has said what became of the command.
-  verdict=$(apart sh "$0" "$root" detached "$run" "$id" "$mine" "$message" </dev/null 2>/dev/null &)
+  verdict=$(own_language; apart sh "$0" "$root" detached "$run" "$id" "$mine" "$message" </dev/null 2>/dev/null &)
   set -- $verdict
   case ${1:-} in
     started) follow ;;
@@ -406,8 +407,7 @@ END
   export DEPLOYKIT_COMMAND
   (
     umask 022
-    LC_ALL=$language
-    [ -n "$language" ] || unset LC_ALL
+    own_language
     apart sh -e "$message" >"$files/$id.out" 2>&1 6>&- 7>&- 9>&-
   ) &
   command=$!

@@ -193,6 +193,17 @@ def test_several_files_are_written_by_one_message(runner: Runner) -> None:
     assert (line["id"], line["seq"]) == ("r", 1)
 
 
+@pytest.mark.parametrize("language", [None, "C.UTF-8"])
+def test_a_command_has_the_language_of_whoever_starts_it(
+    runner: Runner, language: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runner itself has none, which is faster."""
+    monkeypatch.delenv("LC_ALL", raising=False)
+    if language:
+        monkeypatch.setenv("LC_ALL", language)
+    assert runner.exec('echo "${LC_ALL-none}"')[1].decode() == f"{language or 'none'}\n"
+
+
 def test_another_script_under_the_same_key_is_refused(runner: Runner) -> None:
     """One key names one command, whether that has ended or was torn."""
     runner.exec("true")
