@@ -241,6 +241,8 @@ class World:
         for file in journals[-1:]:
             with file.open("a") as journal:
                 journal.write('{"v":1,"seq":99,"at":"2026-11-04T10:15:12Z","kind":"rolled_ba')
+        # Its kernel will be another one, but for here.
+        (folder.parent / "scratch").write_text("99 of-another-boot\n")
 
     @contextmanager
     def waiting(self, machine: Machine, when: str) -> Iterator[None]:
