@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-__all__ = ["Completed", "Files", "Held", "Transport"]
+__all__ = ["Completed", "File", "Files", "Held", "Transport"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,23 @@ class Completed:
     exit_code: int
     stdout: bytes
     stderr: bytes
+
+
+@dataclass(frozen=True)
+class File:
+    """
+    A file to be written.
+
+    Args:
+        path: where to; not under a final name.
+        mode: permission bits, set whatever the umask.
+        pieces: gives its contents in pieces of at most so many bytes, read when they are asked for;
+            what it raises ends the writing.
+    """
+
+    path: str
+    mode: int
+    pieces: Callable[[int], Iterator[bytes]]
 
 
 class Files(Protocol):
@@ -40,8 +57,20 @@ class Files(Protocol):
             sent: told the number of bytes of each piece.
         """
 
-    def symlink(self, target: str, path: str) -> None:
-        """Make *path* a link to *target*, replacing a link that is there."""
+    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
+        """
+        Write *files*, many at once, each replacing what is there.
+
+        Args:
+            files: asked for as there is room for more.
+            sent: told the number of bytes of each piece; may raise to stop.
+        """
+
+    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
+        """Make folders with their modes, a folder before what is in it; those there are left."""
+
+    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
+        """Make links, each a target and a path, replacing links that are there."""
 
     def rename(self, old: str, new: str) -> None:
         """Rename, replacing *new*."""

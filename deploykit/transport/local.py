@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from deploykit.errors import LinkLost
 from deploykit.processes import end_group
-from deploykit.transport.base import Completed
+from deploykit.transport.base import Completed, File
 from deploykit.transport.boot import BOOT, AfterMark, message
 
 __all__ = ["LocalTransport"]
@@ -45,10 +45,25 @@ class LocalFiles:
         if sent:
             sent(Path(path).stat().st_size)
 
-    def symlink(self, target: str, path: str) -> None:
+    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
         """See `Files`."""
-        Path(path).unlink(missing_ok=True)
-        Path(path).symlink_to(target)
+        for file in files:
+            with Path(file.path).open("wb") as target:
+                for piece in file.pieces(PIECE):
+                    target.write(piece)
+                    sent(len(piece))
+            Path(file.path).chmod(file.mode)
+
+    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
+        """See `Files`."""
+        for path, mode in folders:
+            self.mkdir(path, mode)
+
+    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
+        """See `Files`."""
+        for target, path in links:
+            Path(path).unlink(missing_ok=True)
+            Path(path).symlink_to(target)
 
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""

@@ -10,12 +10,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO, Literal, NoReturn, cast
+from typing import Any, BinaryIO, Literal, NoReturn
 
-from deploykit.transport.base import Completed, Files, Held, Transport
+from deploykit.transport.base import Completed, File, Files, Held, Transport
 from deploykit.transport.boot import message
 from deploykit.transport.ssh import SSHTransport
 
@@ -192,14 +193,36 @@ class KillingFiles:
         self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
     ) -> None:
         """See `Files`."""
-        pieces = _Pieces(source, anonymous(path), self._effects)
-        self._inner.write(cast("BinaryIO", pieces), path, mode, sent)
-        if pieces.doomed:
+        file = File(path, mode, lambda size: iter(partial(source.read, size), b""))
+        self.write_all([file], sent or (lambda _size: None))
+
+    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
+        """See `Files`."""
+        doomed: list[str] = []
+
+        def counted(file: File) -> File:
+            def pieces(size: int) -> Iterator[bytes]:
+                for number, piece in enumerate(file.pieces(size), 1):
+                    if doomed:  # of this or another file, and under way by now
+                        self._effects.wait()
+                        self._effects.die()
+                    yield self._piece(f"piece {number} of {anonymous(file.path)}", piece, doomed)
+
+            return replace(file, pieces=pieces)
+
+        self._inner.write_all(map(counted, files), sent)
+        if doomed:
             self._effects.die()
 
-    def symlink(self, target: str, path: str) -> None:
+    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
         """See `Files`."""
-        self._do(f"symlink {path}", lambda: self._inner.symlink(target, path))
+        for path, mode in folders:
+            self.mkdir(path, mode)
+
+    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
+        """See `Files`."""
+        for target, path in links:
+            self._do(f"symlink {path}", partial(self._inner.symlinks, [(target, path)]))
 
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""
@@ -208,35 +231,20 @@ class KillingFiles:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    def _piece(self, name: str, piece: bytes, doomed: list[str]) -> bytes:
+        """Count a piece; return what is sent of it."""
+        if not self._effects.reached(name, "piece"):
+            return piece
+        doomed.append(name)
+        if self._effects.kill.mode == "cut":
+            return piece[: self._effects.random.randrange(len(piece))] or piece[:1]
+        return piece
+
     def _do(self, name: str, act: Callable[[], None]) -> None:
         chosen = self._effects.reached(anonymous(name), "file")
         act()
         if chosen:
             self._effects.die()
-
-
-class _Pieces:
-    """A file that is read a piece at a time, each of which is an effect."""
-
-    def __init__(self, source: BinaryIO, path: str, effects: Effects) -> None:
-        self._source = source
-        self._path = path
-        self._effects = effects
-        self._count = 0
-        self.doomed = False
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next piece; the one before it has been sent by then."""
-        if self.doomed:
-            self._effects.wait()
-            self._effects.die()
-        piece = self._source.read(size)
-        self._count += 1
-        if piece and self._effects.reached(f"piece {self._count} of {self._path}", "piece"):
-            self.doomed = True
-            if self._effects.kill.mode == "cut":
-                return piece[: self._effects.random.randrange(len(piece))] or piece[:1]
-        return piece
 
 
 def effect_name(command: str, stdin: bytes) -> str:

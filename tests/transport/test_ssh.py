@@ -227,7 +227,7 @@ def test_files_are_written_whole_or_refused(host: Host) -> None:
         files = link.files()
         files.mkdir("/tmp/folder", 0o2750)
         files.write(io.BytesIO(b"x" * 100_000), "/tmp/folder/file", 0o640)
-        files.symlink("file", "/tmp/folder/link")
+        files.symlinks([("file", "/tmp/folder/link")])
         files.rename("/tmp/folder/link", "/tmp/folder/renamed")
         assert (files.size("/tmp/folder/file"), files.size("/tmp/nothing")) == (100_000, None)
         with pytest.raises(DeploykitError, match=r"cannot write /etc/x: Permission denied"):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol
 
 from deploykit.command import Result
 from deploykit.errors import LinkLost, TransferFailed
 from deploykit.release import Entry
 from deploykit.shell import quote
-from deploykit.transport.base import Files, Transport
+from deploykit.transport.base import File, Transport
 
 __all__ = ["upload"]
 
@@ -88,10 +88,9 @@ def _bring(
     name = posixpath.basename(folder)
     own, folder = f"{name}.{epoch}", f"{folder}.{epoch}"
     files = place.transport.files()
-    files.mkdir(folder, 0o755)
-    for entry in entries:
-        if entry.kind == "dir":
-            files.mkdir(f"{folder}/{entry.path}", entry.mode | 0o700)
+    dirs = [entry for entry in entries if entry.kind == "dir"]
+    inside = [(f"{folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
+    files.mkdirs([(folder, 0o755), *inside])
     wanted = [
         entry
         for entry in entries
@@ -102,11 +101,9 @@ def _bring(
     _copy(place, copies, folder)
     missing = [entry for entry in wanted if entry.path not in copies]
     progress = _Progress(sum(entry.size for entry in missing), len(missing), tell, check)
-    for entry in missing:
-        _send(files, source, entry, folder, progress)
-    for entry in entries:
-        if entry.kind == "link":
-            files.symlink(entry.target, f"{folder}/{entry.path}")
+    files.write_all((_file(source, entry, folder, progress) for entry in missing), progress.sent)
+    links = [entry for entry in entries if entry.kind == "link"]
+    files.symlinks((entry.target, f"{folder}/{entry.path}") for entry in links)
     modes = _modes([entry for entry in entries if entry.kind != "link"], folder)
     if wanted:
         _verify(place, wanted, folder, modes)
@@ -143,29 +140,32 @@ def _copy(place: Place, sources: Mapping[str, str], folder: str) -> None:
         place.query("\n".join([f"cd -- {quote(folder)} || exit 1", *lines]), timeout=600.0)
 
 
-def _send(files: Files, source: Path, entry: Entry, folder: str, progress: _Progress) -> None:
+def _file(source: Path, entry: Entry, folder: str, progress: _Progress) -> File:
+    """Return *entry* as it is to be written; read, it is compared with the manifest."""
     local = source / entry.path
-    try:
-        with local.open("rb") as stream:
-            reader = _Hashing(stream)
-            files.write(
-                cast("BinaryIO", reader),
-                f"{folder}/{entry.path}",
-                entry.mode | 0o600,
-                progress.sent,
+
+    def pieces(size: int) -> Iterator[bytes]:
+        read = hashlib.sha256()
+        try:
+            with local.open("rb") as stream:
+                while piece := stream.read(size):
+                    read.update(piece)
+                    yield piece
+        except OSError as error:
+            raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
+        if read.hexdigest() != entry.sha256:
+            raise TransferFailed(
+                f"{local} changed while it was being sent",
+                then="run again when nothing writes to it",
             )
-    except OSError as error:
-        raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
-    if reader.digest != entry.sha256:
-        raise TransferFailed(
-            f"{local} changed while it was being sent", then="run again when nothing writes to it"
-        )
-    progress.file()
+        progress.file()
+
+    return File(f"{folder}/{entry.path}", entry.mode | 0o600, pieces)
 
 
 def _verify(place: Place, entries: Sequence[Entry], folder: str, then: str) -> None:
     """
-    Compare what the host holds with what was sent: SFTP answers for pipelined writes too late.
+    Compare what the host holds with what was sent.
 
     The script *then* is carried out in the same round trip.
 
@@ -192,25 +192,6 @@ def _modes(entries: Sequence[Entry], folder: str) -> str:
             words = " ".join(quote(f"./{path}") for path in paths[at : at + 200])
             script.append(f"chmod {mode:o} -- {words}")
     return " && ".join(script)
-
-
-class _Hashing:
-    """Reads a stream and hashes what it read."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        """Read up to *size* bytes."""
-        piece = self._stream.read(size)
-        self._hash.update(piece)
-        return piece
-
-    @property
-    def digest(self) -> str:
-        """Return the sha256 of everything read."""
-        return self._hash.hexdigest()
 
 
 class _Progress:

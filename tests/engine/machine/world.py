@@ -15,7 +15,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
 from unittest.mock import patch
@@ -27,7 +28,7 @@ from deploykit.errors import ConnectFailed, LinkLost
 from deploykit.hosts import Host
 from deploykit.shell import quote
 from deploykit.transport import retrying
-from deploykit.transport.base import Completed, Held, Transport
+from deploykit.transport.base import Completed, File, Held, Transport
 from deploykit.transport.local import LocalTransport
 from tests.engine.machine.hosts import Farm, Machine
 
@@ -400,21 +401,39 @@ class _Files:
     def write(
         self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
     ) -> None:
-        """See `Files`; what is cut in its middle has written half."""
-
-        def act(within: float | None) -> None:
-            self._inner.write(source, str(self._machine.outside(path)), mode, sent)
-            if within is not None:
-                there = self._machine.outside(path)
-                os.truncate(there, there.stat().st_size // 2)
-                raise TimeoutError
-
-        self._controller.call(self._machine, act, is_long=True)
-
-    def symlink(self, target: str, path: str) -> None:
         """See `Files`."""
-        where = str(self._machine.outside(path))
-        self._controller.call(self._machine, lambda _: self._inner.symlink(target, where))
+
+        def pieces(size: int) -> Iterator[bytes]:
+            return iter(partial(source.read, size), b"")
+
+        self.write_all([File(path, mode, pieces)], sent or (lambda _size: None))
+
+    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
+        """See `Files`; what is cut in its middle has written half."""
+        for file in files:
+            there = self._machine.outside(file.path)
+            self._controller.call(
+                self._machine,
+                partial(self._write, replace(file, path=str(there)), sent),
+                is_long=True,
+            )
+
+    def _write(self, file: File, sent: Callable[[int], None], within: float | None) -> None:
+        self._inner.write_all([file], sent)
+        if within is not None:
+            there = Path(file.path)
+            os.truncate(there, there.stat().st_size // 2)
+            raise TimeoutError
+
+    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
+        """See `Files`."""
+        for path, mode in folders:
+            self.mkdir(path, mode)
+
+    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
+        """See `Files`."""
+        there = [(target, str(self._machine.outside(path))) for target, path in links]
+        self._controller.call(self._machine, lambda _: self._inner.symlinks(there))
 
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""
