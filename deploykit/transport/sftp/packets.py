@@ -18,11 +18,9 @@ from typing import Final
 __all__ = [
     "Attributes",
     "Code",
-    "Data",
     "Extended",
     "Flag",
     "Handle",
-    "Names",
     "Packets",
     "ProtocolError",
     "Reply",
@@ -40,59 +38,40 @@ class ProtocolError(Exception):
 
 
 class Kind(IntEnum):
-    """Types of packets, section 3."""
+    """Types of packets that are used here, section 3."""
 
     INIT = 1
     VERSION = 2
     OPEN = 3
     CLOSE = 4
-    READ = 5
     WRITE = 6
     LSTAT = 7
-    FSETSTAT = 10
     SETSTAT = 9
-    OPENDIR = 11
-    READDIR = 12
+    FSETSTAT = 10
     REMOVE = 13
     MKDIR = 14
-    RMDIR = 15
-    REALPATH = 16
-    STAT = 17
-    RENAME = 18
-    READLINK = 19
     SYMLINK = 20
     STATUS = 101
     HANDLE = 102
-    DATA = 103
-    NAME = 104
     ATTRS = 105
     EXTENDED = 200
     EXTENDED_REPLY = 201
 
 
 class Code(IntEnum):
-    """What a status says, section 7; a server may have others."""
+    """What a status says, section 7: the codes that make a difference here."""
 
     OK = 0
-    EOF = 1
     NO_SUCH_FILE = 2
-    PERMISSION_DENIED = 3
     FAILURE = 4
-    BAD_MESSAGE = 5
-    NO_CONNECTION = 6
-    CONNECTION_LOST = 7
-    OP_UNSUPPORTED = 8
 
 
 class Flag(IntFlag):
     """How a file is opened, section 6.3."""
 
-    READ = 1
     WRITE = 2
-    APPEND = 4
     CREATE = 8
     TRUNCATE = 16
-    EXCLUSIVE = 32
 
 
 @dataclass(frozen=True)
@@ -174,27 +153,13 @@ class Handle:
 
 
 @dataclass(frozen=True)
-class Data:
-    """A part of a file."""
-
-    value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Names:
-    """Entries of a folder, or the one path that was asked for."""
-
-    entries: tuple[tuple[str, Attributes], ...]
-
-
-@dataclass(frozen=True)
 class Extended:
     """The answer to an extension's request."""
 
     body: bytes
 
 
-Reply = Status | Handle | Data | Names | Attributes | Extended
+Reply = Status | Handle | Attributes | Extended
 
 
 @dataclass(frozen=True)
@@ -333,20 +298,9 @@ def _status(fields: _Fields) -> Status:
     return Status(code, fields.text() if fields.left else "")
 
 
-def _names(fields: _Fields) -> Names:
-    found = []
-    for _ in range(fields.number()):
-        name = fields.text()
-        fields.string()  # the same as `ls -l` has it, for people
-        found.append((name, fields.attributes()))
-    return Names(tuple(found))
-
-
 _READ: Mapping[int, Callable[[_Fields], Reply]] = {
     Kind.STATUS: _status,
     Kind.HANDLE: lambda fields: Handle(fields.string()),
-    Kind.DATA: lambda fields: Data(fields.string()),
-    Kind.NAME: _names,
     Kind.ATTRS: _Fields.attributes,
     Kind.EXTENDED_REPLY: lambda fields: Extended(fields.take(fields.left)),
 }

@@ -7,26 +7,15 @@ import struct
 from deploykit.transport.sftp.packets import Attributes, Flag, Kind, Request
 
 __all__ = [
-    "Request",
     "close",
-    "copy_data",
     "fsetstat",
-    "fsync",
-    "hardlink",
     "limits",
     "lstat",
     "mkdir",
     "open_file",
-    "open_folder",
     "posix_rename",
-    "read",
-    "read_folder",
-    "readlink",
     "remove",
-    "rename",
-    "rmdir",
     "setstat",
-    "statvfs",
     "symlink",
     "write",
 ]
@@ -35,7 +24,7 @@ __all__ = [
 def open_file(path: str, flags: Flag, mode: int | None = None) -> Request:
     """Open a file; *mode* is that of one that is made. Answered by a handle."""
     body = _text(path) + struct.pack(">I", flags) + Attributes(mode=mode).encoded()
-    return Request(Kind.OPEN, body, path, "write" if flags & Flag.WRITE else "read")
+    return Request(Kind.OPEN, body, path, "write")
 
 
 def close(handle: bytes, path: str) -> Request:
@@ -47,11 +36,6 @@ def write(handle: bytes, offset: int, data: bytes, path: str) -> Request:
     """Write *data* at *offset*."""
     body = _string(handle) + struct.pack(">Q", offset) + _string(data)
     return Request(Kind.WRITE, body, path, "write")
-
-
-def read(handle: bytes, offset: int, size: int, path: str) -> Request:
-    """Read up to *size* bytes at *offset*. Answered by data, or the status EOF."""
-    return Request(Kind.READ, _string(handle) + struct.pack(">QI", offset, size), path, "read")
 
 
 def fsetstat(handle: bytes, attributes: Attributes, path: str) -> Request:
@@ -74,24 +58,9 @@ def mkdir(path: str, mode: int) -> Request:
     return Request(Kind.MKDIR, _text(path) + Attributes(mode=mode).encoded(), path, "make")
 
 
-def rmdir(path: str) -> Request:
-    """Remove an empty folder."""
-    return Request(Kind.RMDIR, _text(path), path, "remove")
-
-
 def remove(path: str) -> Request:
     """Remove a file or link."""
     return Request(Kind.REMOVE, _text(path), path, "remove")
-
-
-def rename(old: str, new: str) -> Request:
-    """Rename; most servers refuse it where *new* is there."""
-    return Request(Kind.RENAME, _text(old) + _text(new), new, "name")
-
-
-def readlink(path: str) -> Request:
-    """Read a link. Answered by one name."""
-    return Request(Kind.READLINK, _text(path), path, "read the link")
 
 
 def symlink(target: str, path: str) -> Request:
@@ -99,45 +68,14 @@ def symlink(target: str, path: str) -> Request:
     return Request(Kind.SYMLINK, _text(target) + _text(path), path, "link")
 
 
-def open_folder(path: str) -> Request:
-    """Open a folder. Answered by a handle."""
-    return Request(Kind.OPENDIR, _text(path), path, "list")
-
-
-def read_folder(handle: bytes, path: str) -> Request:
-    """Read more of a folder. Answered by names, or the status EOF."""
-    return Request(Kind.READDIR, _string(handle), path, "list")
-
-
 def posix_rename(old: str, new: str) -> Request:
     """Rename, replacing what is there in one step; PROTOCOL 4.3."""
     return _extended("posix-rename@openssh.com", _text(old) + _text(new), new, "name")
 
 
-def hardlink(old: str, new: str) -> Request:
-    """Give a file a second name; PROTOCOL 4.5."""
-    return _extended("hardlink@openssh.com", _text(old) + _text(new), new, "link")
-
-
-def fsync(handle: bytes, path: str) -> Request:
-    """Have an open file flushed to the disk; PROTOCOL 4.6."""
-    return _extended("fsync@openssh.com", _string(handle), path, "flush")
-
-
-def statvfs(path: str) -> Request:
-    """Look at the file system of *path*; PROTOCOL 4.4. Answered by an extended reply."""
-    return _extended("statvfs@openssh.com", _text(path), path, "look at the disk of")
-
-
 def limits() -> Request:
     """Ask what the server allows; PROTOCOL 4.8. Answered by an extended reply."""
     return _extended("limits@openssh.com", b"", "", "ask for limits")
-
-
-def copy_data(source: bytes, target: bytes, path: str) -> Request:
-    """Copy all of an open file to another; PROTOCOL 4.10."""
-    body = _string(source) + struct.pack(">QQ", 0, 0) + _string(target) + struct.pack(">Q", 0)
-    return _extended("copy-data", body, path, "copy")
 
 
 def _extended(name: str, body: bytes, about: str, act: str) -> Request:

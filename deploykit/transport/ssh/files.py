@@ -16,7 +16,7 @@ from deploykit.errors import LinkLost, TransferFailed
 from deploykit.transport.base import File
 from deploykit.transport.sftp import requests
 from deploykit.transport.sftp.conversation import Ahead, Conversation, Refused, Task
-from deploykit.transport.sftp.packets import Attributes, Code, Flag, ProtocolError
+from deploykit.transport.sftp.packets import Attributes, Code, Flag, ProtocolError, Request
 
 __all__ = ["SSHFiles"]
 
@@ -138,7 +138,7 @@ def _depth(folder: tuple[str, int]) -> int:
     return folder[0].count("/")
 
 
-def _ask(request: requests.Request) -> Task[Any]:
+def _ask(request: Request) -> Task[Any]:
     return (yield request)
 
 
