@@ -344,7 +344,11 @@ def _slowest(case: Case) -> float:
 
 
 def cases(effects: Mapping[Series, Iterable[Effect]], seed: int) -> list[Case]:
-    """Return every effect of every series with each mode and each verb, in an order by *seed*."""
+    """
+    Return every effect of every series with each mode and each verb, in an order by *seed*.
+
+    Where nothing or all of it was done, with and without local state; else by chance.
+    """
     random = Random(seed)
     found = [
         Case(
@@ -353,7 +357,7 @@ def cases(effects: Mapping[Series, Iterable[Effect]], seed: int) -> list[Case]:
             mode=mode,
             recover=recover,
             here=random.random() < 0.7,
-            local=random.random() < 0.5,
+            local=local,
             nested=random.choice((0, 0, 0, 1, 2)),
             full=random.random() < 0.25,
             seed=random.randrange(1 << 20),
@@ -362,6 +366,7 @@ def cases(effects: Mapping[Series, Iterable[Effect]], seed: int) -> list[Case]:
         for number, (_, sort) in listed
         for mode in MODES[sort]
         for recover in _VERBS
+        for local in ((True, False) if mode in ("before", "after") else (random.random() < 0.5,))
     ]
     random.shuffle(found)
     return found
