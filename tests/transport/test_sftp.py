@@ -222,6 +222,32 @@ def test_answers_in_any_order_are_given_to_whom_they_belong() -> None:
     ]
 
 
+def test_what_was_sent_ahead_may_be_answered_last() -> None:
+    """A task that has its answer, and no room to go on, is not given another's."""
+    held: list[bytes] = []
+
+    def answer(kind: int, number: int) -> bytes:
+        if number <= 2 or len(held) == 5:
+            return handle(number)
+        held.append(status(number) if kind == Kind.WRITE else handle(number, b"awaited"))
+        return b"".join([held[3], *held[:3], held[4]]) if len(held) == 5 else b""
+
+    def task() -> Task[tuple[bytes, bytes]]:
+        first = yield requests.open_file("/f", Flag.WRITE)
+        for at in range(3):
+            yield Ahead(requests.write(first.value, at, b"x", "/f"))
+        awaited = yield requests.lstat("/f")
+        last = yield requests.open_file("/g", Flag.WRITE)
+        return awaited.value, last.value
+
+    def other() -> Task[None]:
+        yield requests.open_file("/f", Flag.WRITE)
+        yield requests.open_file("/" + "x" * 200, Flag.WRITE)  # takes all the room there is
+
+    found = list(Conversation(Said(answer), window=110).all([task(), other()]))
+    assert (b"awaited", b"h") in found
+
+
 @pytest.mark.parametrize(
     ("first", "answer", "error"),
     [

@@ -182,8 +182,8 @@ class Conversation:
                     if self._step(run):
                         ready.appendleft(run)  # one file after the other, where all is sent ahead
                 elif runs:
-                    run = self._take_answer()
-                    if run in runs and not run.ended and run.answer is not None:
+                    run, waited = self._take_answer()
+                    if run in runs and waited:
                         ready.append(run)
                 else:
                     return
@@ -232,8 +232,8 @@ class Conversation:
         if data:
             self._stream.sendall(data)
 
-    def _take_answer(self) -> _Run[Any]:
-        """Wait for an answer, and return whose it is."""
+    def _take_answer(self) -> tuple[_Run[Any], bool]:
+        """Wait for an answer; return whose it is, and whether he waits for it."""
         number, answer = reply(self._receive())
         asked = self._asked.pop(number, None)
         if asked is None:
@@ -248,7 +248,7 @@ class Conversation:
         else:
             run.ahead -= 1
             run.refused = run.refused or refused
-        return run
+        return run, asked.waited
 
     def _receive(self) -> bytes:
         """Return the next packet."""
