@@ -21,11 +21,14 @@ from tests.host.test_runner import RUN, Runner, path_without, sealed, sha256
 from tests.processes import running
 
 WITHIN = 90
-# Only what the guardian itself sleeps makes its time go on: by `step` seconds, at once.
+ENDLESS = 1 << 30
+# Only what the guardian itself sleeps makes its time go on: by `step` seconds, at once, and not
+# beyond `until`.
 SLEEP = """#!/bin/sh
 [ "$1" = 1 ] || exec {sleep} "$1"
 {sleep} 0.01
 read -r up <{time}/up
+while read -r until <{time}/until && [ "$up" -ge "$until" ]; do {sleep} 0.01; done
 read -r step <{time}/step
 echo $((up + step)) >{time}/up.$$
 mv {time}/up.$$ {time}/up
@@ -96,9 +99,15 @@ class Guarded:
         return self.runner.private(f"runs/{RUN}/{name}")
 
     def pass_time(self, seconds: int) -> None:
-        """Wait until so much of its time has gone by."""
+        """Let so much of its time go by, and no more."""
         end = self.up + seconds
+        self.run_on(end)
         eventually(lambda: self.up >= end, within=60)
+
+    def run_on(self, until: int = ENDLESS) -> None:
+        """Let its time go on by itself; 0 stops it."""
+        (self.time / "until.new").write_text(f"{until}\n")
+        (self.time / "until.new").replace(self.time / "until")
 
     @property
     def up(self) -> int:
@@ -131,6 +140,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guarded]
     bins.mkdir()
     (clock / "up").write_text("1000\n")
     (clock / "step").write_text("1\n")
+    (clock / "until").write_text(f"{ENDLESS}\n")
     (bins / "sleep").write_text(SLEEP.format(sleep=shutil.which("sleep"), time=clock))
     (bins / "sleep").chmod(0o755)
     runner = Runner(root, root / ".deploykit" / "runner.sh")
@@ -149,6 +159,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guarded]
     os.utime(runner.private("lock/heartbeat"), (1000, 1000))
     made = Guarded(runner, clock, program)
     yield made
+    made.run_on()  # so that no sleep of it is left
     for process in made.started:
         process.kill()
         process.wait()
@@ -180,17 +191,20 @@ def test_it_brings_the_code_back(guarded: Guarded) -> None:
 
 def test_a_heartbeat_keeps_it_quiet(guarded: Guarded) -> None:
     """Any change of it is a sign of life, whatever a clock that was set back or forward says."""
+    guarded.run_on(0)
     guarded.arm()
     for stamp in (2_000_000_000, 500, 1_700_000_000, 0):
         guarded.pass_time(WITHIN - 20)
         os.utime(guarded.runner.private("lock/heartbeat"), (stamp, stamp))
     guarded.pass_time(WITHIN - 20)
     assert guarded.runner.epoch == 1
+    guarded.run_on()
     eventually(lambda: guarded.runner.epoch == 2)
 
 
 def test_a_host_that_stood_still_gives_the_controller_its_time(guarded: Guarded) -> None:
     """Frozen or suspended for hours: it counts anew, three times at most."""
+    guarded.run_on(0)
     guarded.arm()
     for _ in range(3):
         guarded.pass_time(WITHIN - 30)
@@ -199,6 +213,7 @@ def test_a_host_that_stood_still_gives_the_controller_its_time(guarded: Guarded)
         (guarded.time / "step").write_text("1\n")
     guarded.pass_time(WITHIN - 30)
     assert guarded.runner.epoch == 1
+    guarded.run_on()
     eventually(lambda: guarded.runner.epoch == 2)
 
 
@@ -214,10 +229,12 @@ def test_a_host_that_is_slow_does_not_stand_still(guarded: Guarded) -> None:
 def test_it_ends_when_there_is_nothing_to_guard(guarded: Guarded, how: str) -> None:
     """Within a second or two of its time, with all that is its own."""
     guarded.payload("true")
+    guarded.run_on(0)
     process = guarded.arm()
     guarded.pass_time(5)
     assert process.poll() is None
     before = guarded.up
+    guarded.run_on()
     if how in ("confirmed", "rolled_back"):
         guarded.began(kind=how)
     elif how == "gone":
@@ -236,10 +253,11 @@ def test_it_ends_when_there_is_nothing_to_guard(guarded: Guarded, how: str) -> N
 def test_one_that_is_armed_anew_takes_its_place(guarded: Guarded) -> None:
     """The one before ends, and leaves the newer one's commands alone."""
     guarded.payload("true")
+    guarded.run_on(0)
     old = guarded.arm()
     new = guarded.arm(token="2")
-    assert old.wait(60) == 0
     guarded.pass_time(5)
+    assert old.wait(60) == 0
     assert new.poll() is None
     assert guarded.file("undo-restart.sh").exists()
 
