@@ -13,36 +13,9 @@ from deploykit.engine.journal import History, Record
 from deploykit.errors import ConfigurationError
 from deploykit.stage import AnyStage
 from deploykit.stages import Pause, Publish, Restart, Shell, SmokeTest, Transfer
+from tests.real.reshaping import Reshape, ReshapePlan
 
 REASON = "the guardian on web heard nothing of the controller for 90 s"
-
-
-@dataclass(frozen=True)
-class Schema:
-    """Plays a stage that changes a schema."""
-
-    online: bool = False
-    name: str = "migrate"
-
-    migrates = True
-
-    def plan(self, ctx: Any) -> SchemaPlan:
-        """See `Stage`."""
-        raise NotImplementedError
-
-    def apply(self, ctx: Any, plan: SchemaPlan) -> None:
-        """See `Stage`."""
-
-    def undo(self, ctx: Any, plan: SchemaPlan) -> None:
-        """See `Stage`."""
-
-
-@dataclass(frozen=True)
-class SchemaPlan:
-    """Its plan."""
-
-    pending: tuple[str, ...] = ("0002",)
-    rung: int = 3
 
 
 @dataclass(frozen=True)
@@ -72,10 +45,10 @@ ONLINE = Shell("warm", do="true")
     ("stages", "plan", "why"),
     [
         ([Transfer("."), Restart(SERVICE)], None, ""),
-        ([Transfer("."), Schema(), Restart(SERVICE)], SchemaPlan(), "schema that migrate makes"),
-        ([Transfer("."), Schema(), Restart(SERVICE)], SchemaPlan(pending=()), ""),
-        ([Transfer("."), Schema(), Restart(SERVICE)], SchemaPlan(rung=1), ""),
-        ([Transfer("."), Schema(online=True), Restart(SERVICE)], SchemaPlan(), ""),
+        ([Transfer("."), Reshape(), Restart(SERVICE)], ReshapePlan(), "schema that reshape makes"),
+        ([Transfer("."), Reshape(), Restart(SERVICE)], ReshapePlan(pending=()), ""),
+        ([Transfer("."), Reshape(), Restart(SERVICE)], ReshapePlan(rung=1), ""),
+        ([Transfer("."), Reshape(online=True), Restart(SERVICE)], ReshapePlan(), ""),
         ([Transfer("."), Pause(SERVICE), ONLINE, Restart(SERVICE)], None, "paused for warm"),
         ([Transfer("."), ONLINE, Pause(SERVICE), Restart(SERVICE)], None, ""),
         ([Pause(SERVICE), SmokeTest("http://x/"), Restart(SERVICE), ONLINE], None, ""),
@@ -84,11 +57,11 @@ ONLINE = Shell("warm", do="true")
     ],
 )
 def test_when_the_code_may_go_back_by_itself(
-    stages: list[AnyStage], plan: SchemaPlan | None, why: str
+    stages: list[AnyStage], plan: ReshapePlan | None, why: str
 ) -> None:
     """Never onto a schema, or into a state, that it may not run with."""
     by_name = {stage.name: stage for stage in stages}
-    plans = {("migrate", "web"): plan} if plan else {}
+    plans = {("reshape", "web"): plan} if plan else {}
     found = guardian._obstacle(by_name, plans)
     assert why in found
     assert bool(why) == bool(found)

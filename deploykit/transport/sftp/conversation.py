@@ -25,7 +25,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from deploykit.transport.sftp import requests
 from deploykit.transport.sftp.packets import (
     VERSION,
-    Extended,
     Packets,
     ProtocolError,
     Reply,
@@ -147,7 +146,7 @@ class Conversation:
         self.piece = PIECE
         self._many = HANDLES // 2
         if self.offers("limits@openssh.com"):
-            self._learn(self.do(_one(requests.limits())))
+            self._learn(self.do(_one(requests.limits())).body)
 
     def offers(self, extension: str) -> bool:
         """Return whether the server has an extension, of whatever version."""
@@ -243,6 +242,9 @@ class Conversation:
         refused = None
         if isinstance(answer, Status) and not answer.ok:
             refused = Refused(asked.request, answer)
+        elif not isinstance(answer, asked.request.answer):
+            kind = type(answer).__name__.lower()
+            raise ProtocolError(f"{kind} as the answer to {asked.request.kind.name}")
         if asked.waited:
             run.answer = refused or answer
         else:
@@ -260,11 +262,11 @@ class Conversation:
             self._arrived += self._packets.feed(data)
         return self._arrived.popleft()
 
-    def _learn(self, answer: Reply) -> None:
+    def _learn(self, limits: bytes) -> None:
         """Keep to what the server allows; PROTOCOL 4.8. Zero is no limit that it knows."""
-        if not isinstance(answer, Extended) or len(answer.body) < 32:
+        if len(limits) < 32:
             raise ProtocolError("an answer without limits")
-        _, _, write, handles = struct.unpack_from(">QQQQ", answer.body)
+        _, _, write, handles = struct.unpack_from(">QQQQ", limits)
         self.piece = min(PIECE, write or PIECE)
         self._many = max(1, min(TASKS, (handles or HANDLES) // 2))
 

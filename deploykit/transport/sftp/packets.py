@@ -111,28 +111,6 @@ class Attributes:
 
 
 @dataclass(frozen=True)
-class Request:
-    """
-    Something that is asked of the server.
-
-    Args:
-        kind: of the packet.
-        body: after its number.
-        about: the path that it is about, for errors.
-        act: what is done, for errors: `write`.
-    """
-
-    kind: Kind
-    body: bytes = field(repr=False)
-    about: str
-    act: str
-
-    def packet(self, number: int) -> bytes:
-        """Return the whole packet."""
-        return struct.pack(">IBI", len(self.body) + 5, self.kind, number) + self.body
-
-
-@dataclass(frozen=True)
 class Status:
     """How a request ended, where nothing else is answered."""
 
@@ -160,6 +138,30 @@ class Extended:
 
 
 Reply = Status | Handle | Attributes | Extended
+
+
+@dataclass(frozen=True)
+class Request:
+    """
+    Something that is asked of the server.
+
+    Args:
+        kind: of the packet.
+        body: after its number.
+        about: the path that it is about, for errors.
+        act: what is done, for errors: `write`.
+        answer: what it is answered by when it is done; a status, if nothing has to be told.
+    """
+
+    kind: Kind
+    body: bytes = field(repr=False)
+    about: str
+    act: str
+    answer: type[Reply] = Status
+
+    def packet(self, number: int) -> bytes:
+        """Return the whole packet."""
+        return struct.pack(">IBI", len(self.body) + 5, self.kind, number) + self.body
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import struct
 
-from deploykit.transport.sftp.packets import Attributes, Flag, Kind, Request
+from deploykit.transport.sftp.packets import (
+    Attributes,
+    Extended,
+    Flag,
+    Handle,
+    Kind,
+    Reply,
+    Request,
+    Status,
+)
 
 __all__ = [
     "close",
@@ -24,7 +33,7 @@ __all__ = [
 def open_file(path: str, flags: Flag, mode: int | None = None) -> Request:
     """Open a file; *mode* is that of one that is made. Answered by a handle."""
     body = _text(path) + struct.pack(">I", flags) + Attributes(mode=mode).encoded()
-    return Request(Kind.OPEN, body, path, "write")
+    return Request(Kind.OPEN, body, path, "write", Handle)
 
 
 def close(handle: bytes, path: str) -> Request:
@@ -50,7 +59,7 @@ def setstat(path: str, attributes: Attributes) -> Request:
 
 def lstat(path: str) -> Request:
     """Look at *path*, and not at what it points to. Answered by attributes."""
-    return Request(Kind.LSTAT, _text(path), path, "look at")
+    return Request(Kind.LSTAT, _text(path), path, "look at", Attributes)
 
 
 def mkdir(path: str, mode: int) -> Request:
@@ -75,11 +84,13 @@ def posix_rename(old: str, new: str) -> Request:
 
 def limits() -> Request:
     """Ask what the server allows; PROTOCOL 4.8. Answered by an extended reply."""
-    return _extended("limits@openssh.com", b"", "", "ask for limits")
+    return _extended("limits@openssh.com", b"", "", "ask for limits", Extended)
 
 
-def _extended(name: str, body: bytes, about: str, act: str) -> Request:
-    return Request(Kind.EXTENDED, _text(name) + body, about, act)
+def _extended(
+    name: str, body: bytes, about: str, act: str, answer: type[Reply] = Status
+) -> Request:
+    return Request(Kind.EXTENDED, _text(name) + body, about, act, answer)
 
 
 def _string(value: bytes) -> bytes:
