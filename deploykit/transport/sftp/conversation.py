@@ -43,7 +43,7 @@ T = TypeVar("T")
 WINDOW = 4 << 20  # bytes of requests under way; a link of 150 ms carries 200 Mbit/s with that
 REQUESTS = 1024  # requests under way
 TASKS = 512  # tasks under way: a small file takes two round trips, so this many in each two
-HANDLES = 128  # of a server that names no limit: half of what a process may have open anywhere
+HANDLES = 128  # open files that are expected of a server which names no limit; half are used
 PIECE = 1 << 15  # bytes of a file in one request, where the server names no limit; section 3
 BATCH = 1 << 16  # bytes that are sent at once: small requests share packets of the channel
 
