@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["running"]
+__all__ = ["parent", "running"]
 
 
 def running(words: str) -> list[int]:
@@ -17,3 +17,9 @@ def running(words: str) -> list[int]:
             if words.encode() in line:  # a dead one that nobody has waited for has no command line
                 found.append(int(folder.name))
     return found
+
+
+def parent(process: int) -> int:
+    """Return the id of the process that has started *process*."""
+    status = Path(f"/proc/{process}/stat").read_text()
+    return int(status.rpartition(")")[2].split()[1])

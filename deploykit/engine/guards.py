@@ -164,7 +164,7 @@ def free(fleet: Fleet, *, force: bool) -> str:
         )
     for name in holders:
         session = fleet.sessions[name]
-        busy = session.query(TAKEN + fill("taken {}/gate", session.layout.private), check=False)
+        busy = session.query(TAKEN + fill("busy {}", session.layout.private), check=False)
         if busy.ok:
             raise LockHeld(f"a command of run {first.owner.run} still runs on {name}")
         if not by_hand:

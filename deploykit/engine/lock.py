@@ -207,6 +207,9 @@ taken() {
     kill -0 "${owner%%:*}" 2>/dev/null
   else [ -e "$1" ] && command -v flock >/dev/null && ! flock -s -n "$1" true; fi
 }
+busy() { # FOLDER: whether the command runs that began last
+  IFS= read -r last 2>/dev/null <"$1/gate" && taken "$1/runs/${last%%/*}/output/${last#*/}.running"
+}
 """
 
 # A query, not a call of the runner: looking must change nothing, and the runner on the host may be

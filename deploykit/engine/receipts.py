@@ -190,16 +190,12 @@ class UnitHost:
         }
 
     def message(self, command: Command, again: int = 0) -> str:
-        """
-        Return what the runner is given: the command's record as a comment, then its script.
-
-        The script removes itself as its first act: it holds secrets, and is to live for moments.
-        """
+        """Return what the runner is given: the command's record as a comment, then its script."""
         ident = self._ident(command, again)
         names = self._names(command.key, self.attempt)
         record = json_line({**names, "id": ident, "digest": command.digest})
         older = "".join(f"#@{json_line(owed)}\n" for owed in self.owed)
-        return f'#{record}\n{older}rm -f -- "$0"\n{self._payload(command)}'
+        return f"#{record}\n{older}{self._payload(command)}"
 
     def _exec(self, command: Command, again: int, output: _Output) -> Answer:
         """Have the command run, or be told how it ended; follow its output meanwhile."""

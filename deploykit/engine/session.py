@@ -236,8 +236,12 @@ def json_line(record: Mapping[str, Any]) -> str:
 
 
 def sealed(text: str) -> bytes:
-    """Return *text* under its sha256, so that the host notices a message that was cut."""
-    body = text.encode()
+    """
+    Return *text* under its sha256, so that the host notices a message that was cut.
+
+    It ends in one newline, as what a shell has read from it and writes again does.
+    """
+    body = text.rstrip("\n").encode() + b"\n"
     return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
 
 

@@ -8,8 +8,9 @@
 # printed there can be taken for one. EPOCH is the controller's: where the host has issued another
 # one since, a verb that changes something does nothing and answers `fenced`.
 #
-# Two locks: `mutex` is held for moments, around records, epoch and lock; `gate` is held by a
-# changing command for as long as it runs, so that never two run on one host.
+# Two locks: `mutex` is held for moments, around records, epoch and lock; a changing command holds
+# its own ID.running for as long as it runs. `gate` names the last that began, and none begins
+# while that one runs, so that never two run on one host.
 #
 # Every fork costs a host half a millisecond: what the shell can do itself, it does.
 set -u
@@ -20,7 +21,7 @@ export LC_ALL
 own_language() { LC_ALL=$language; [ -n "$language" ] || unset LC_ALL; }
 root=$1 verb=$2
 shift 2
-dk=$root/.deploykit
+dk=$root/.deploykit me=$$
 umask 077
 # A shell that a signal kills skips its EXIT trap, and a lost connection is a SIGPIPE.
 trap 'exit 1' HUP PIPE TERM
@@ -30,8 +31,8 @@ refuse() { answer "$@"; exit 0; }
 
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
 
-# GNU sync flushes one file; where it cannot, everything is flushed.
-flush() { sync "$1" 2>/dev/null || sync; }
+# GNU sync flushes single files; where it cannot, everything is flushed.
+flush() { sync "$@" 2>/dev/null || sync; }
 
 # -- Locks --------------------------------------------------------------------------------------
 # A lock is let go by the death of its owner, however that came. With flock the kernel sees to it;
@@ -64,21 +65,21 @@ else
     owner_=$(readlink "$1.by") || return 1
     [ "$(life "${owner_%%:*}")" = "${owner_#*:}" ] && return 0
     # Only the link that was looked at may go; another's may stand there by now.
-    mv "$1.by" "$1.by.$$" 2>/dev/null || return 1
-    [ "$(readlink "$1.by.$$")" = "$owner_" ] || mv "$1.by.$$" "$1.by"
-    rm -f "$1.by.$$"
+    mv "$1.by" "$1.by.$me" 2>/dev/null || return 1
+    [ "$(readlink "$1.by.$me")" = "$owner_" ] || mv "$1.by.$me" "$1.by"
+    rm -f "$1.by.$me"
     return 1
   }
   seize() {
     seize_=$(($3 * 10 + 1))
-    until ln -s "$$:$(life $$)" "$2.by" 2>/dev/null; do
+    until ln -s "$me:$(life "$me")" "$2.by" 2>/dev/null; do
       owned "$2" || continue
       [ "$seize_" -gt 1 ] || return 1
       seize_=$((seize_ - 1))
       nap
     done
   }
-  yield_() { case $(readlink "$2.by") in "$$:"*) rm -f "$2.by" ;; esac; }
+  yield_() { case $(readlink "$2.by") in "$me:"*) rm -f "$2.by" ;; esac; }
   idle() {
     idle_=${2%.*}
     idle_=$((${idle_:-0} * 10 + 1))
@@ -89,7 +90,7 @@ else
     done
   }
 fi
-mutex() { seize 8 "$dk/mutex" 60 || refuse failed "another process holds $dk/mutex"; }
+mutex() { seize 8 "$dk/mutex" 60; }
 mutex_free() { yield_ 8 "$dk/mutex"; }
 
 # Become a command in a session of its own, which the end of the connection does not reach.
@@ -121,29 +122,31 @@ issue() {
 
 # Take the mutex for a controller of epoch $1, or refuse it.
 enter() {
-  mutex
+  mutex || refuse failed "another process holds $dk/mutex"
   read_epoch
   [ "$1" = - ] || [ "$epoch" = "$1" ] || refuse fenced "$epoch"
 }
 
-# Read stdin into file $1, whose first line names the sha256 of the rest: a message that was cut on
-# its way must never be acted upon.
+# Read stdin into $text, less its first line, which names the sha256 of the rest: a message that was
+# cut on its way must never be acted upon. It may hold secrets, and never gets into a file.
 receive() {
   IFS= read -r want || want=
-  cat >"$1" || refuse failed "cannot write $1 (disk full?)"
-  sha256sum -c >/dev/null 2>&1 <<END
-$want  $1
+  text=$(cat)
+  have=$(sha256sum <<END
+$text
 END
+  )
+  [ "${have%% *}" = "$want" ]
 }
 
 # Append the JSON objects on stdin, a line each and up to a line `@` or the end, to the records in $1,
-# with version, number and time put first. A torn last line, which the host's death or a full disk
-# leaves, is ended before. Needs the mutex.
+# with version, number and time put first; flush them, and folder $2. A torn last line, which the
+# host's death or a full disk leaves, is ended before. Needs the mutex.
 record() {
-  seq='' boot='' boot_='' file_='' fresh=''
+  seq='' boot='' boot_='' up=0 up_='' at='' file_='' fresh=''
   [ ! -e /proc/sys/kernel/random/boot_id ] || read -r boot </proc/sys/kernel/random/boot_id
   # It remembers the last record of all, which saves looking; of another boot it may be too old.
-  [ ! -e "$dk/scratch" ] || read -r seq boot_ file_ <"$dk/scratch"
+  [ ! -e "$dk/scratch" ] || read -r seq boot_ up_ at file_ <"$dk/scratch"
   if [ ! -s "$1" ]; then seq=0 fresh=1
   elif [ -z "$boot" ] || [ "$boot_ $file_" != "$boot $1" ]; then
     # A file is twice as fast to read from as a `$(...)`, and tells whether the line has an end.
@@ -154,21 +157,27 @@ record() {
       *) [ -z "$torn" ] || echo >>"$1" || return 1; seq=$(wc -l <"$1") ;;
     esac
   fi
-  # From here on and until all is on the disk nothing is remembered.
-  date -u +%Y-%m-%dT%H:%M:%SZ >"$dk/scratch" && read -r at <"$dk/scratch" || return 1
+  # From here on and until all is on the disk nothing is remembered. A time serves for a second.
+  [ ! -e /proc/uptime ] || read -r up _ </proc/uptime
+  up=1${up%.*}${up#*.}
+  case $up_ in '' | *[!0-9]*) up_=0 ;; esac
+  if [ -n "$boot" ] && [ "$boot_" = "$boot" ] && [ "$up_" -le "$up" ] && [ "$((up - up_))" -lt 100 ]
+  then : >"$dk/scratch" || return 1
+  else date -u +%Y-%m-%dT%H:%M:%SZ >"$dk/scratch" && read -r at <"$dk/scratch" || return 1; up_=$up; fi
   while IFS= read -r line && [ "$line" != @ ]; do
     seq=$((seq + 1))
     printf '{"v":1,"seq":%s,"at":"%s",%s\n' "$seq" "$at" "${line#?}" >>"$1" || return 1
   done
-  flush "$1" || return 1
-  [ -z "$fresh" ] || { flush "${1%/*}" && flush "${1%/*/*}"; } || return 1
-  echo "$seq $boot $1" >"$dk/scratch"
+  [ -z "$fresh" ] || set -- "$1" ${2+"$2"} "${1%/*}" "${1%/*/*}"
+  flush "$@" || return 1
+  echo "$seq $boot $up_ $at $1" >"$dk/scratch"
 }
 
 # Set $receipt to `never`, `began DIGEST` or `ended RC HOW DIGEST`, of command $id of run $run.
+# A command that may have begun has a file for its output, which was flushed before it did.
 read_receipt() {
   receipt=never
-  [ -e "$journal" ] || return 0
+  [ -e "$files/$id.out" ] && [ -e "$journal" ] || return 0
   mine_=$(grep -F "\"id\":\"$id\"" "$journal") || return 0
   while IFS= read -r line; do
     case $line in *'"digest":"'*) digest_=${line#*'"digest":"'} digest_=${digest_%%'"'*} ;; esac
@@ -209,13 +218,103 @@ follow() {
   esac
 }
 
-# Print the processes that carry the variable of $id, but not its runner, which writes the receipt.
+# Carry out the command in $text, unless it has been; say `started`, or why not, on stdout.
+#
+# It is a process of its own, which the end of neither connection nor controller reaches; so is the
+# command, in a session of its own.
+carry_out() {
+  trap '' HUP PIPE TERM
+  # Whoever started us, whose number $$ is, may be gone before us.
+  if [ -r /proc/self/stat ]; then read -r me _ </proc/self/stat
+  else me=$(exec sh -c 'echo "$PPID"'); fi
+  older=
+  while IFS= read -r line; do
+    case $line in
+      '#@'*) older="$older${line#'#@'}
+" ;;
+      '#{'*) base=${line#'#{'} ;;
+      *) break ;;
+    esac
+  done <<END
+$text
+END
+  digest=${base#*'"digest":"'} digest=${digest%%'"'*}
+  # Gate, epoch and record in one: nobody can take over or begin anything in between.
+  mutex || say failed "another process holds $dk/mutex"
+  seize 7 "$files/$id.running" 0 || say running
+  read_receipt
+  set -- $receipt
+  case $1 in
+    ended) [ "$4" = "$digest" ] || say changed; say ended "$2" "$3" ;;
+    began) [ "$2" = "$digest" ] || say changed; say torn ;;
+  esac
+  last_=
+  [ ! -e "$dk/gate" ] || IFS= read -r last_ <"$dk/gate"
+  case $last_ in
+    '' | "$run/$id") ;;
+    *) is_over "$dk/runs/${last_%%/*}/output/${last_#*/}" || say busy ;;
+  esac
+  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
+  read_epoch
+  [ "$epoch" = "$mine" ] || say fenced "$epoch"
+  : >"$files/$id.out" && : >"$files/$id.state" && echo "$run/$id" >"$dk/gate" \
+    && record "$journal" "$files" <<END || say failed the disk is full
+$older{"kind":"began",$base
+END
+  mutex_free
+  beat
+  echo started
+  exec >/dev/null
+  (
+    trap - HUP PIPE TERM
+    umask 022
+    own_language
+    DEPLOYKIT_COMMAND=$run/$id
+    export DEPLOYKIT_COMMAND
+    # As one compound it is read to its end before it begins, and its commands have no input.
+    apart sh -e >"$files/$id.out" 2>&1 6>&- 7>&- <<END
+{
+$text
+
+} </dev/null
+END
+  ) &
+  command=$!
+  echo "running $command" >"$files/$id.state"
+  # Who wanted to stop it before it had a number could not.
+  [ ! -e "$files/$id.stop" ] || { nap; kill -s TERM -- "-$command" || kill -s TERM "$command"; } 2>/dev/null
+  wait "$command"
+  rc=$?
+  stopped=false how=ran
+  [ ! -e "$files/$id.stop" ] || stopped=true how=stopped
+  mutex || exit 1
+  # Whoever follows need not look for the record.
+  record "$journal" <<END && echo "ended $rc $how" >"$files/$id.state"
+{"kind":"ended","rc":$rc,"stopped":$stopped,$base
+END
+  mutex_free
+  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
+  yield_ 7 "$files/$id.running"
+}
+say() {
+  yield_ 7 "$files/$id.running"
+  mutex_free
+  echo "$*"
+  exit 0
+}
+# 0 if the command of which $1 is the path of all files is not running.
+is_over() {
+  state_=
+  [ ! -e "$1.state" ] || read -r state_ _ <"$1.state"
+  [ "$state_" = ended ] || idle "$1.running" 0
+}
+
+# Print the processes that carry the variable of $id; its runner, which writes the receipt, does not.
 carriers() {
   for file in $(grep -lsF "DEPLOYKIT_COMMAND=$run/$id" /proc/[0-9]*/environ); do
     tr '\0' '\n' <"$file" 2>/dev/null | grep -qxF "DEPLOYKIT_COMMAND=$run/$id" || continue
     pid=${file#/proc/}
-    pid=${pid%/environ}
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF " detached $run $id " || echo "$pid"
+    echo "${pid%/environ}"
   done
 }
 
@@ -226,11 +325,12 @@ append) # EPOCH FILE...: put lines into each FILE (relative to .deploykit); a li
   mine=$1
   case $mine in ?*-) rm -f "$dk/reserve"; mine=${mine%-} ;; esac
   shift
-  lines=$dk/.append.$$
-  trap 'rm -f "$lines"' EXIT
-  receive "$lines" || refuse cut
+  receive || refuse cut
+  # Before the mutex: a shell may have a process of its own write what is long, which must not hold it.
+  exec 4<<END
+$text
+END
   enter "$mine"
-  exec 4<"$lines"
   for file in "$@"; do
     folder=$dk/$file
     folder=${folder%/*}
@@ -258,13 +358,13 @@ lock) # RUN LEAST [SEEN]: take the lock, with an epoch of at least LEAST; stdin 
   owner=$dk/.owner.$$
   trap 'rm -rf "$owner"' EXIT
   mkdir -p "$owner" || refuse failed "cannot write in $dk"
-  receive "$owner/owner.json" || refuse cut
-  printf '%s\n' "$run" >"$owner/run" && touch "$owner/heartbeat" || refuse failed "cannot write in $dk"
-  mutex
+  receive || refuse cut
+  printf '%s\n' "$text" >"$owner/owner.json" && printf '%s\n' "$run" >"$owner/run" \
+    && : >"$owner/heartbeat" || refuse failed "cannot write in $dk"
+  enter -
   read_holder
   if [ -d "$dk/lock" ] && [ "$holder" != "$run" ]; then refuse held; fi
   if [ "$seen" != - ]; then
-    read_epoch
     # Asked again, because the answer was lost: it is ours already.
     [ "$epoch" != "$least" ] || ! cmp -s "$owner/owner.json" "$dk/lock/owner.json" \
       || refuse locked "$epoch" again
@@ -281,16 +381,14 @@ lock) # RUN LEAST [SEEN]: take the lock, with an epoch of at least LEAST; stdin 
     beat
     refuse locked "$epoch" again
   fi
-  # What the death of the host left of messages that nobody reads any more.
-  for left in "$dk"/.owner.* "$dk"/.append.*; do
+  # What the death of the host left of others who wanted it.
+  for left in "$dk"/.owner.*; do
     [ ! -e "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
   done
   # A megabyte for the records and scripts of going back, should the disk be full by then.
   [ -s "$dk/reserve" ] || head -c 1048576 /dev/zero >"$dk/reserve" \
     || { rm -f "$dk/reserve"; refuse failed "the disk is full"; }
-  flush "$owner/owner.json"
-  flush "$owner/run"
-  flush "$owner"
+  flush "$owner/owner.json" "$owner/run" "$owner"
   mv "$owner" "$dk/lock" || refuse failed "cannot write in $dk"
   flush "$dk"
   refuse locked "$epoch" new
@@ -328,7 +426,7 @@ unlock) # RUN EPOCH: free the lock if RUN holds it
   rm -rf "$dk/unlocked" && mv "$dk/lock" "$dk/unlocked" || refuse failed "cannot write in $dk"
   flush "$dk"
   # Nothing of the run goes on: what a controller or guardian that died has left, can go.
-  cd "$dk/runs/$run" 2>/dev/null && rm -rf output/*.in.* ./*.part guardian* undo-restart.sh*
+  cd "$dk/runs/$run" 2>/dev/null && rm -rf ./*.part guardian* undo-restart.sh*
   rm -rf "$dk/unlocked"
   refuse unlocked
   ;;
@@ -339,11 +437,10 @@ exec) # RUN ID EPOCH: stdin is a sha256, then the script. Its first lines are co
   files=$dk/runs/$run/output
   journal=$dk/runs/$run/journal.jsonl
   [ -d "$files" ] || mkdir -p "$files" || refuse failed "cannot make $files"
-  message=$files/$id.in.$$
-  receive "$message" || { rm -f "$message"; refuse cut; }
-  # Detach first, then write: losing the controller never leaves a torn command. What is detached
-  # closes its standard output when it has said what became of the command.
-  verdict=$(own_language; apart sh "$0" "$root" detached "$run" "$id" "$mine" "$message" </dev/null 2>/dev/null &)
+  receive || refuse cut
+  # Apart first, then write: losing the controller never leaves a torn command. What is apart closes
+  # its standard output when it has said what became of the command.
+  verdict=$(carry_out </dev/null 2>/dev/null &)
   set -- $verdict
   case ${1:-} in
     started) follow ;;
@@ -352,82 +449,9 @@ exec) # RUN ID EPOCH: stdin is a sha256, then the script. Its first lines are co
       [ ! -s "$files/$id.out" ] || cat "$files/$id.out"
       refuse "$@" before
       ;;
-    '') rm -f "$message"; refuse failed "cannot start a process" ;;
+    '') refuse failed "cannot start a process" ;;
     *) refuse "$@" ;;
   esac
-  ;;
-
-detached) # RUN ID EPOCH MESSAGE: see exec
-  run=$1 id=$2 mine=$3 message=$4
-  # Whoever started us may be gone when we answer; what we start has its signals as they were.
-  trap - HUP TERM
-  trap : PIPE
-  files=$dk/runs/$run/output
-  journal=$dk/runs/$run/journal.jsonl
-  say() {
-    rm -f "$message"
-    yield_ 9 "$dk/gate"
-    yield_ 7 "$files/$id.running"
-    echo "$*"
-    exit 0
-  }
-  older=
-  while IFS= read -r line; do
-    case $line in
-      '#@'*) older="$older${line#'#@'}
-" ;;
-      '#'*) base=${line#'#{'} ;;
-      *) break ;;
-    esac
-  done <"$message"
-  digest=${base#*'"digest":"'} digest=${digest%%'"'*}
-  seize 7 "$files/$id.running" 0 || say running
-  read_receipt
-  set -- $receipt
-  case $1 in
-    ended) [ "$4" = "$digest" ] || say changed; say ended "$2" "$3" ;;
-    began) [ "$2" = "$digest" ] || say changed; say torn ;;
-  esac
-  seize 9 "$dk/gate" 0 || say busy
-  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
-  # Epoch and record in one: nobody can take over between the two.
-  mutex 2>/dev/null
-  read_epoch
-  [ "$epoch" = "$mine" ] || say fenced "$epoch"
-  record "$journal" <<END || say failed the disk is full
-$older{"kind":"began",$base
-END
-  mutex_free
-  beat
-  : >"$files/$id.out"
-  : >"$files/$id.state"
-  echo started
-  exec >/dev/null
-  DEPLOYKIT_COMMAND=$run/$id
-  export DEPLOYKIT_COMMAND
-  (
-    umask 022
-    own_language
-    apart sh -e "$message" >"$files/$id.out" 2>&1 6>&- 7>&- 9>&-
-  ) &
-  command=$!
-  echo "running $command" >"$files/$id.state"
-  # Who wanted to stop it before it had a number could not.
-  [ ! -e "$files/$id.stop" ] || { nap; kill -s TERM -- "-$command" || kill -s TERM "$command"; } 2>/dev/null
-  wait "$command"
-  rc=$?
-  stopped=false how=ran
-  [ ! -e "$files/$id.stop" ] || stopped=true how=stopped
-  mutex 2>/dev/null
-  # Whoever follows need not look for the record.
-  record "$journal" <<END && echo "ended $rc $how" >"$files/$id.state"
-{"kind":"ended","rc":$rc,"stopped":$stopped,$base
-END
-  mutex_free
-  [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
-  [ ! -e "$message" ] || rm -f "$message"
-  yield_ 9 "$dk/gate"
-  yield_ 7 "$files/$id.running"
   ;;
 
 stop) # RUN ID EPOCH: end a command and all its children
@@ -460,17 +484,15 @@ stop) # RUN ID EPOCH: end a command and all its children
 fire) # RUN SEEN: the guardian fences a controller of which it saw no heartbeat since SEEN
   run=$1
   journal=$dk/runs/$run/journal.jsonl
-  message=$dk/.append.$$
-  trap 'rm -f "$message"' EXIT
   rm -f "$dk/reserve"
-  receive "$message" || refuse cut
-  mutex
+  receive || refuse cut
+  enter -
   read_holder
   [ "$holder" = "$run" ] && [ -e "$journal" ] || refuse over
   if grep -qE '"kind":"(confirmed|rolled_back)"' "$journal"; then refuse over; fi
   [ "$(stat -c %Y "$dk/lock/heartbeat")" = "$2" ] || refuse alive
   issue 0 || refuse failed "cannot write in $dk"
-  IFS= read -r back <"$message"
+  back=$text
   turns=$(grep -cF '"kind":"back"' "$journal")
   if [ "$turns" = 0 ]; then
     turns=1

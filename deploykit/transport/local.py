@@ -18,6 +18,7 @@ from deploykit.transport.boot import BOOT, AfterMark, message
 __all__ = ["LocalTransport"]
 
 PIECE = 1 << 16
+TO_END = 2.0  # seconds that a command has to end when it is told to
 
 
 class LocalFiles:
@@ -128,7 +129,12 @@ class LocalTransport:
             try:
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
-                end_group(process, at_once=True)  # its children hold the pipes, too
+                # Its children hold the pipes, too. The runner of a command, which ignores this, has
+                # yet to write down how the command is stopped.
+                end_group(process)
+                threads[0].join(TO_END)
+                if any(thread.is_alive() for thread in threads):
+                    end_group(process, at_once=True)
                 raise TimeoutError from None
             finally:
                 for thread in threads:

@@ -21,7 +21,7 @@ from deploykit.engine.receipts import KEEP, LookOnly, UnitHost, command_name
 from deploykit.errors import CommandFailed, Fenced, Interrupted, PlanWrote, SecretMissing
 from tests.engine.conftest import Site
 from tests.farm import eventually
-from tests.processes import running
+from tests.processes import parent, running
 
 RUN = "20261104T101512Z-0badcafe"
 
@@ -108,8 +108,8 @@ def test_a_torn_command_runs_again_only_where_it_may(
     with ThreadPoolExecutor() as pool:
         first = pool.submit(unit.change, command, check=False)
         eventually(lambda: running("sleep 719.3"))
-        for process in running(f"detached {RUN} stage.apply.do.1"):
-            os.kill(process, signal.SIGKILL)
+        state = site.root / f".deploykit/runs/{RUN}/output/stage.apply.do.1.state"
+        os.kill(parent(int(state.read_text().split()[1])), signal.SIGKILL)
         if again:
             assert first.result(30).ok
         else:

@@ -21,7 +21,7 @@ End = Literal["old", "new", "neither"]
 
 # Whatever has one of these names is something half done, or a message that was never tidied away.
 TEMPORARY = re.compile(
-    r"\.part(\.|-|$)|^\.owner\.|^\.append\.|\.in\.|\.new2?$|^unlocked$|^\.current-|\.gone$"
+    r"\.part(\.|-|$)|^\.owner\.|\.new2?$|^unlocked$|^\.current-|\.gone$"
     r"|^reserve\.|runner-.*\.sh\.|^guardian$|^undo-restart\.sh"
 )
 OF_A_COMMAND = re.compile(r"\.(line|json|sh|stop|by)$")

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from deploykit.engine.session import sealed
 from deploykit.host import script
 from tests.farm import eventually
-from tests.host.test_runner import RUN, Runner, path_without, sealed, sha256
+from tests.host.test_runner import RUN, Runner, path_without, sha256
 from tests.processes import running
 
 WITHIN = 90
@@ -68,7 +69,7 @@ class Guarded:
         line = json.dumps(record, separators=(",", ":"))
         exports = "export DEPLOYKIT_EPOCH=0\nexport SECRET=hunter2\n"
         name = f"undo-restart.sh{f'.{number:02}' if number else ''}"
-        self.file(name).write_text(f'#{line}\nrm -f -- "$0"\n{exports}{text}\n')
+        self.file(name).write_text(f"#{line}\n{exports}{text}\n")
 
     def began(self, stage: str = "restart", kind: str = "began") -> None:
         """Record that the controller has begun to apply *stage*."""
@@ -84,7 +85,7 @@ class Guarded:
         began = len(self.records("began"))
         with self.runner.start("exec", RUN, ident, str(self.runner.epoch)) as process:
             assert process.stdin
-            process.stdin.write(sealed(f'#{line}\nrm -f -- "$0"\n{text}\n'))
+            process.stdin.write(sealed(f"#{line}\n{text}\n"))
             process.stdin.close()
             eventually(lambda: len(self.records("began")) > began)
             os.utime(self.runner.private("lock/heartbeat"), (1000, 1000))

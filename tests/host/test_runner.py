@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from deploykit.engine.session import sealed
 from deploykit.host import script
 from deploykit.shell import quote
 from tests.farm import eventually
-from tests.processes import running
+from tests.processes import parent, running
 
 RUN = "20261104T101512Z-0badcafe"
 MARK = b"\x01deploykit"
@@ -60,7 +61,7 @@ class Runner:
     ) -> tuple[tuple[str, ...], bytes]:
         """Return the words and the input by which it carries out a command."""
         record = {"run": RUN, "stage": "s", "id": ident, "digest": digest or sha256(text)}
-        body = f'#{json.dumps(record, separators=(",", ":"))}\nrm -f -- "$0"\n{text}\n'
+        body = f"#{json.dumps(record, separators=(',', ':'))}\n{text}\n"
         number = self.epoch if epoch is None else epoch
         return ("exec", RUN, ident, str(number)), sealed(body)
 
@@ -141,11 +142,6 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def sealed(text: str) -> bytes:
-    """Return *text* under its digest."""
-    return f"{sha256(text)}\n{text}".encode()
-
-
 def test_a_command_has_a_receipt(runner: Runner) -> None:
     """Its output, its exit code, and two lines of the journal that are numbered and timed."""
     answer, printed = runner.exec("echo out; echo err >&2; exit 7")
@@ -213,11 +209,11 @@ def test_another_script_under_the_same_key_is_refused(runner: Runner) -> None:
 def test_a_message_that_was_cut_is_not_acted_upon(runner: Runner) -> None:
     """Neither half a script nor half an owner nor half a record has an effect."""
     words, message = runner.command(f"touch {runner.at}/done")
-    for size in (0, 10, 65, len(message) - 1):
+    for size in (0, 10, 65, len(message) - 2):  # the last newline is put back
         assert runner.call(*words, stdin=message[:size])[0] == ["cut"]
     assert not (runner.root / "done").exists()
     words = ("append", str(runner.epoch), f"runs/{RUN}/journal.jsonl")
-    assert runner.call(*words, stdin=sealed("{}\n")[:-1])[0] == ["cut"]
+    assert runner.call(*words, stdin=sealed("{}\n")[:-2])[0] == ["cut"]
     assert not runner.private(f"runs/{RUN}/journal.jsonl").exists()
     assert runner.call("lock", "other", "0", stdin=b"x")[0] == ["cut"]
     assert list(runner.private(".").glob(".owner*")) == []
@@ -331,7 +327,7 @@ def test_a_torn_command_is_told_from_a_finished_one(runner: Runner) -> None:
     with runner.start(*words) as first, ThreadPoolExecutor() as pool:
         answer = pool.submit(answered, first, message)
         pid = eventually(lambda: (runner.root / "pid").exists() and read(runner.root / "pid"))
-        for process in (*running(f"detached {RUN} s.apply.do.1"), *running("sleep 577"), int(pid)):
+        for process in (parent(int(pid)), *running("sleep 577"), int(pid)):
             os.kill(process, signal.SIGKILL)
         assert answer.result()[0] == ["torn"]
     assert runner.call(*words, stdin=message)[0] == ["torn"]
@@ -352,6 +348,21 @@ def test_a_torn_line_is_ended_before_the_next(runner: Runner) -> None:
     scratch.write_text("")
     assert runner.append('{"kind":"y"}\n') == ["appended"]
     assert json.loads(journal.read_text().splitlines()[-1])["seq"] == 4
+
+
+def test_a_time_serves_for_a_second_of_one_boot(runner: Runner) -> None:
+    """Asking for it takes as long as all else in a record; what is no time is not believed."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    up = Path("/proc/uptime").read_text().split()[0].replace(".", "")
+    old, journal = "2000-01-01T00:00:00Z", runner.private(f"runs/{RUN}/journal.jsonl")
+    for boot_, up_ in [("another", f"1{up}"), (boot, f"1{int(up) - 200}"), (boot, "x"), (boot, "")]:
+        runner.private("scratch").write_text(f"0 {boot_} {up_} {old} {journal}\n")
+        assert runner.append('{"kind":"x"}\n') == ["appended"]
+        assert runner.journal[-1]["at"] != old
+    up = Path("/proc/uptime").read_text().split()[0].replace(".", "")
+    runner.private("scratch").write_text(f"4 {boot} 1{up} {old} {journal}\n")
+    runner.append('{"kind":"x"}\n')
+    assert [runner.journal[-1][name] for name in ("seq", "at")] == [5, old]
 
 
 def test_stopping_ends_a_command_with_all_its_children(runner: Runner) -> None:
@@ -383,8 +394,8 @@ def test_stopping_what_never_began_is_done_at_once(runner: Runner) -> None:
     assert runner.stop("s.apply.never.1") == ["stopped"]
 
 
-def test_secrets_stand_in_no_argument_and_in_no_file_afterwards(runner: Runner) -> None:
-    """They travel on standard input, and the payload removes itself before it does anything."""
+def test_secrets_stand_in_no_argument_and_in_no_file(runner: Runner) -> None:
+    """They travel on standard input, to the shell that carries them out."""
     secret = "hunter2-in-the-payload"  # made up
     text = f"export TOKEN='{secret}'\ntouch {runner.at}/began\n"
     words, message = runner.command(
@@ -502,28 +513,41 @@ def test_who_started_a_command_may_be_gone_when_it_has_begun(runner: Runner) -> 
         assert runner.call(*words, stdin=message)[0][:3] == ["ended", "0", "ran"]
 
 
-def test_a_lost_reader_leaves_no_message_behind(runner: Runner) -> None:
+def test_a_lost_reader_leaves_nothing_behind(runner: Runner) -> None:
     """The connection is gone when the answer is to be written."""
-    words = ("append", "1", f"runs/{RUN}/journal.jsonl")
-    with runner.start(*words) as cut:
+    with runner.start("lock", "other", "0") as cut:
         assert cut.stdin
         assert cut.stderr
         cut.stderr.close()
         cut.stdin.write(b"half")
         cut.stdin.close()
-    assert list(runner.private(".").glob(".append.*")) == []
+    assert list(runner.private(".").glob(".owner.*")) == []
 
 
 def test_what_a_dead_host_left_is_swept(runner: Runner) -> None:
-    """Messages of processes that are gone go with the next lock."""
+    """Folders of processes that are gone go with the next lock."""
     runner.call("unlock", RUN, "-")
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
-    runner.private(f".append.{gone.pid}").touch()
-    runner.private(f".append.{os.getpid()}").touch()
+    runner.private(f".owner.{gone.pid}").mkdir()
+    runner.private(f".owner.{os.getpid()}").mkdir()
     assert runner.lock()[2] == "new"
-    left = [path.name for path in runner.private(".").glob(".append.*")]
-    assert left == [f".append.{os.getpid()}"]
+    left = [path.name for path in runner.private(".").glob(".owner.*")]
+    assert left == [f".owner.{os.getpid()}"]
+
+
+def test_a_long_script_in_any_language_runs_as_it_is(runner: Runner) -> None:
+    """Longer than a pipe holds, every byte but the null, and its commands have no input."""
+    every = bytes(byte for byte in range(1, 256) if byte not in b"\n\r'").decode("latin-1")
+    text = f"printf '%s\\n' '{every}'\n" + f": '{'x' * 100}'\n" * 2000 + "cat; echo last \\"
+    assert runner.exec(text) == (["ended", "0", "ran"], f"{every}\nlast\n".encode())
+
+
+def test_a_script_that_is_no_shell_is_not_begun(runner: Runner) -> None:
+    """What the shell cannot read to its end has no effect at all."""
+    answer, _ = runner.exec(f"touch {runner.at}/done\nif true; then")
+    assert answer == ["ended", "2", "ran"]
+    assert not (runner.root / "done").exists()
 
 
 def test_a_verb_it_does_not_know_is_refused(runner: Runner) -> None:

@@ -41,8 +41,8 @@ When = Literal["before", "after", "ready", "early", "late"]
 COMMAND = re.compile(r" exec \S+ \S+ \d+$")  # the line that has the runner start one
 A_MOMENT = 0.3  # seconds after which a call is cut that is to be cut in its middle
 SHORT = (
-    *(".append.*", ".owner.*", "unlocked"),
-    *(f"runs/*/output/*.{end}" for end in ("in.*", "stop")),
+    *(".owner.*", "unlocked"),
+    "runs/*/output/*.stop",
     "runs/*/[0-9a-f]*.part",
 )
 # What stands in for the guardian's `sleep`, once it is to fire.
