@@ -51,12 +51,14 @@ class Result:
         output: standard output of a query; both streams of a change, the last MiB.
         errors: standard error of a query.
         seconds: how long it took, as seen from here.
+        before: of a change: it had begun before it was asked for, and is not done again.
     """
 
     exit_code: int
     output: str
     errors: str = ""
     seconds: float = 0.0
+    before: bool = False
 
     @property
     def ok(self) -> bool:

@@ -259,7 +259,8 @@ class UnitHost:
         if answer.word == "ended":
             code = int(answer[1])
             stopped = answer[2] == "stopped"
-            return Result((code or 143) if stopped else code, output.text, "", seconds)
+            code = (code or 143) if stopped else code
+            return Result(code, output.text, "", seconds, "before" in answer)
         what = f"command {command.key!r}"
         reasons = {
             "torn": "was cut short when the host died; whether it had its effect is unknown",

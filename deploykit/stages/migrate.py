@@ -178,7 +178,8 @@ class Migrate:
         if not plan.pending:
             return
         state = self._state(ctx)
-        if not began(ctx, plan) and (revision := state.revision()) not in (plan.before, plan.after):
+        revision = state.revision()
+        if revision not in (plan.before, plan.after) and not began(ctx, plan):
             raise PlanStale(
                 f"{ctx.host.name}: {plan.database} was at {plan.before or BASE} when this was "
                 f"planned, and is at {revision or BASE} now",

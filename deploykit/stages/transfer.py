@@ -124,8 +124,8 @@ class Transfer:
     def apply(self, ctx: Acting, plan: TransferPlan) -> None:
         """See `Stage`."""
         part = _part(ctx, plan)
-        ctx.host.change(Command("begin", _begin_script(ctx, plan), again=True))
-        if not self._is_whole(ctx, plan):
+        begin = ctx.host.change(Command("begin", _begin_script(ctx, plan), again=True))
+        if not (begin.before and self._is_whole(ctx, plan)):
             pack = ctx.packs.get(self.name)
             if pack is None or pack.manifest.content != plan.content:
                 raise TransferFailed(

@@ -61,7 +61,8 @@ def unit_of(fleet: Fleet, events: Events, attempt: int = 1) -> UnitHost:
 def test_a_change_is_done_once(unit: UnitHost, site: Site) -> None:
     """In the root, with the variables and the PATH that were said."""
     command = Command("do", 'echo "$WHO ${PATH%%:*} $(basename "$PWD")" | tee -a count')
-    assert unit.change(command).output == unit.change(command).output
+    first, second = unit.change(command), unit.change(command)
+    assert (first.output, first.before, second.before) == (second.output, False, True)
     assert site.lines("count") == ["it's me /a b it's the \"root\""]
 
 
