@@ -12,8 +12,11 @@
 # its own ID.running for as long as it runs. `gate` names the last that began, and none begins
 # while that one runs, so that never two run on one host.
 #
-# Every fork costs a host half a millisecond: what the shell can do itself, it does.
+# Every fork costs a host half a millisecond: what the shell can do itself, it does. But `read` costs
+# a system call for each byte; what is in a variable already is split there.
 set -u
+nl='
+'
 # Without a language tools start faster; what runs for others is given back its own.
 language=${LC_ALL-}
 LC_ALL=C
@@ -43,6 +46,7 @@ flush() { sync "$@" 2>/dev/null || sync; }
 #   idle FILE SECONDS       0 as soon as nobody has it
 
 if command -v flock >/dev/null 2>&1; then
+  myself() { :; }
   seize() { eval "exec $1>>\"\$2\"" && flock -w "$3" "$1"; }
   yield_() { eval "exec $1>&-"; }
   idle() {
@@ -54,6 +58,11 @@ if command -v flock >/dev/null 2>&1; then
     return "$1"
   }
 else
+  # Set $me to the number of a process that the shell has not given $$.
+  myself() {
+    if [ -r /proc/self/stat ]; then read -r me _ </proc/self/stat
+    else me=$(exec sh -c 'echo "$PPID"'); fi
+  }
   life() { # PID: when it began; nothing if it is gone
     if [ -d /proc/self ]; then
       life_=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
@@ -111,6 +120,12 @@ read_holder() {
 }
 beat() { [ ! -e "$dk/lock/heartbeat" ] || echo >"$dk/lock/heartbeat"; } 2>/dev/null
 
+# Set $boot to a name for the time since the host started, or nothing.
+read_boot() {
+  boot=
+  [ ! -e /proc/sys/kernel/random/boot_id ] || read -r boot </proc/sys/kernel/random/boot_id
+}
+
 # Bump the epoch, to at least $1; sets $epoch.
 issue() {
   read_epoch
@@ -139,22 +154,23 @@ END
   [ "${have%% *}" = "$want" ]
 }
 
-# Append the JSON objects on stdin, a line each and up to a line `@` or the end, to the records in $1,
-# with version, number and time put first; flush them, and folder $2. A torn last line, which the
+# Append to the records in $1 the JSON objects that follow, a line each and up to an `@`, with version,
+# number and time put first; set $used to how many words that were. A torn last line, which the
 # host's death or a full disk leaves, is ended before. Needs the mutex.
 record() {
-  seq='' boot='' boot_='' up=0 up_='' at='' file_='' fresh=''
-  [ ! -e /proc/sys/kernel/random/boot_id ] || read -r boot </proc/sys/kernel/random/boot_id
+  to=$1 seq='' boot_='' up=0 up_='' at='' file_='' fresh='' used=0
+  shift
+  read_boot
   # It remembers the last record of all, which saves looking; of another boot it may be too old.
   [ ! -e "$dk/scratch" ] || read -r seq boot_ up_ at file_ <"$dk/scratch"
-  if [ ! -s "$1" ]; then seq=0 fresh=1
-  elif [ -z "$boot" ] || [ "$boot_ $file_" != "$boot $1" ]; then
+  if [ ! -s "$to" ]; then seq=0 fresh=1
+  elif [ -z "$boot" ] || [ "$boot_ $file_" != "$boot ${to#"$dk/"}" ]; then
     # A file is twice as fast to read from as a `$(...)`, and tells whether the line has an end.
-    tail -n 1 "$1" >"$dk/scratch" || return 1
+    tail -n 1 "$to" >"$dk/scratch" || return 1
     if IFS= read -r last <"$dk/scratch"; then torn=; else torn=1; fi
     case $torn$last in
       '{"v":1,"seq":'*) seq=${last#*:*:} seq=${seq%%,*} ;;
-      *) [ -z "$torn" ] || echo >>"$1" || return 1; seq=$(wc -l <"$1") ;;
+      *) [ -z "$torn" ] || echo >>"$to" || return 1; seq=$(wc -l <"$to") ;;
     esac
   fi
   # From here on and until all is on the disk nothing is remembered. A time serves for a second.
@@ -164,20 +180,26 @@ record() {
   if [ -n "$boot" ] && [ "$boot_" = "$boot" ] && [ "$up_" -le "$up" ] && [ "$((up - up_))" -lt 100 ]
   then : >"$dk/scratch" || return 1
   else date -u +%Y-%m-%dT%H:%M:%SZ >"$dk/scratch" && read -r at <"$dk/scratch" || return 1; up_=$up; fi
-  while IFS= read -r line && [ "$line" != @ ]; do
+  for line in "$@"; do
+    used=$((used + 1))
+    [ "$line" != @ ] || break
     seq=$((seq + 1))
-    printf '{"v":1,"seq":%s,"at":"%s",%s\n' "$seq" "$at" "${line#?}" >>"$1" || return 1
+    printf '{"v":1,"seq":%s,"at":"%s",%s\n' "$seq" "$at" "${line#?}" >>"$to" || return 1
   done
-  [ -z "$fresh" ] || set -- "$1" ${2+"$2"} "${1%/*}" "${1%/*/*}"
-  flush "$@" || return 1
-  echo "$seq $boot $up_ $at $1" >"$dk/scratch"
+  flush "$to" ${fresh:+"${to%/*}" "${to%/*/*}"} || return 1
+  echo "$seq $boot $up_ $at ${to#"$dk/"}" >"$dk/scratch"
 }
 
 # Set $receipt to `never`, `began DIGEST` or `ended RC HOW DIGEST`, of command $id of run $run.
-# A command that may have begun has a file for its output, which was flushed before it did.
 read_receipt() {
-  receipt=never
-  [ -e "$files/$id.out" ] && [ -e "$journal" ] || return 0
+  receipt=never boot_=
+  [ -e "$journal" ] || return 0
+  # What has begun has a file for its output, unless that died with the host that was to write it.
+  if [ ! -e "$files/$id.out" ]; then
+    read_boot
+    [ ! -e "$files/boot" ] || read -r boot_ <"$files/boot"
+    [ -z "$boot" ] || [ "$boot" != "$boot_" ] || return 0
+  fi
   mine_=$(grep -F "\"id\":\"$id\"" "$journal") || return 0
   while IFS= read -r line; do
     case $line in *'"digest":"'*) digest_=${line#*'"digest":"'} digest_=${digest_%%'"'*} ;; esac
@@ -224,29 +246,32 @@ follow() {
 # command, in a session of its own.
 carry_out() {
   trap '' HUP PIPE TERM
-  # Whoever started us, whose number $$ is, may be gone before us.
-  if [ -r /proc/self/stat ]; then read -r me _ </proc/self/stat
-  else me=$(exec sh -c 'echo "$PPID"'); fi
-  older=
-  while IFS= read -r line; do
-    case $line in
-      '#@'*) older="$older${line#'#@'}
-" ;;
-      '#{'*) base=${line#'#{'} ;;
-      *) break ;;
-    esac
-  done <<END
-$text
-END
+  myself # whoever started us, whose number $$ is, may be gone before us
+  base=${text%%"$nl"*} older=
+  base=${base#'#{'}
+  IFS=$nl
+  set -f
+  case $text in *"$nl#@"*)
+    for line in $text; do
+      case $line in
+        '#@'*) older=$older${line#'#@'}$nl ;;
+        '#{'*) ;;
+        *) break ;;
+      esac
+    done
+  esac
+  set -- $older "{\"kind\":\"began\",$base"
+  set +f
+  unset IFS
   digest=${base#*'"digest":"'} digest=${digest%%'"'*}
   # Gate, epoch and record in one: nobody can take over or begin anything in between.
   mutex || say failed "another process holds $dk/mutex"
   seize 7 "$files/$id.running" 0 || say running
   read_receipt
-  set -- $receipt
-  case $1 in
-    ended) [ "$4" = "$digest" ] || say changed; say ended "$2" "$3" ;;
-    began) [ "$2" = "$digest" ] || say changed; say torn ;;
+  case $receipt in
+    never) ;;
+    *" $digest") case $receipt in ended*) say ${receipt% *} ;; *) say torn ;; esac ;;
+    *) say changed ;;
   esac
   last_=
   [ ! -e "$dk/gate" ] || IFS= read -r last_ <"$dk/gate"
@@ -258,9 +283,7 @@ END
   read_epoch
   [ "$epoch" = "$mine" ] || say fenced "$epoch"
   : >"$files/$id.out" && : >"$files/$id.state" && echo "$run/$id" >"$dk/gate" \
-    && record "$journal" "$files" <<END || say failed the disk is full
-$older{"kind":"began",$base
-END
+    && record "$journal" "$@" || say failed the disk is full
   mutex_free
   beat
   echo started
@@ -289,9 +312,8 @@ END
   [ ! -e "$files/$id.stop" ] || stopped=true how=stopped
   mutex || exit 1
   # Whoever follows need not look for the record.
-  record "$journal" <<END && echo "ended $rc $how" >"$files/$id.state"
-{"kind":"ended","rc":$rc,"stopped":$stopped,$base
-END
+  record "$journal" "{\"kind\":\"ended\",\"rc\":$rc,\"stopped\":$stopped,$base" \
+    && echo "ended $rc $how" >"$files/$id.state"
   mutex_free
   [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
   yield_ 7 "$files/$id.running"
@@ -325,17 +347,20 @@ append) # EPOCH FILE...: put lines into each FILE (relative to .deploykit); a li
   mine=$1
   case $mine in ?*-) rm -f "$dk/reserve"; mine=${mine%-} ;; esac
   shift
+  all=$*
   receive || refuse cut
-  # Before the mutex: a shell may have a process of its own write what is long, which must not hold it.
-  exec 4<<END
-$text
-END
+  IFS=$nl
+  set -f
+  set -- $text
+  set +f
+  unset IFS
   enter "$mine"
-  for file in "$@"; do
+  for file in $all; do
     folder=$dk/$file
     folder=${folder%/*}
     [ -d "$folder" ] || mkdir -p "$folder" || refuse failed "cannot make the folder of $file"
-    record "$dk/$file" <&4 || refuse failed "cannot write $file"
+    record "$dk/$file" "$@" || refuse failed "cannot write $file"
+    shift "$used"
   done
   mutex_free
   beat
@@ -436,7 +461,10 @@ exec) # RUN ID EPOCH: stdin is a sha256, then the script. Its first lines are co
   run=$1 id=$2 mine=$3
   files=$dk/runs/$run/output
   journal=$dk/runs/$run/journal.jsonl
-  [ -d "$files" ] || mkdir -p "$files" || refuse failed "cannot make $files"
+  if [ ! -d "$files" ]; then
+    read_boot
+    mkdir -p "$files" && echo "$boot" >"$files/boot" || refuse failed "cannot make $files"
+  fi
   receive || refuse cut
   # Apart first, then write: losing the controller never leaves a torn command. What is apart closes
   # its standard output when it has said what became of the command.
@@ -500,9 +528,7 @@ fire) # RUN SEEN: the guardian fences a controller of which it saw no heartbeat 
     rest=${back#*'"kind":"'}
     back=${back%%'"kind":"'*}'"kind":"fired"'${rest#*'"'}
   fi
-  record "$journal" <<END || refuse failed "cannot write $journal"
-{"epoch":$epoch,${back#?}
-END
+  record "$journal" "{\"epoch\":$epoch,${back#?}" || refuse failed "cannot write $journal"
   refuse fired "$epoch" "$turns"
   ;;
 

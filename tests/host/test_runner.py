@@ -354,7 +354,7 @@ def test_a_time_serves_for_a_second_of_one_boot(runner: Runner) -> None:
     """Asking for it takes as long as all else in a record; what is no time is not believed."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     up = Path("/proc/uptime").read_text().split()[0].replace(".", "")
-    old, journal = "2000-01-01T00:00:00Z", runner.private(f"runs/{RUN}/journal.jsonl")
+    old, journal = "2000-01-01T00:00:00Z", f"runs/{RUN}/journal.jsonl"
     for boot_, up_ in [("another", f"1{up}"), (boot, f"1{int(up) - 200}"), (boot, "x"), (boot, "")]:
         runner.private("scratch").write_text(f"0 {boot_} {up_} {old} {journal}\n")
         assert runner.append('{"kind":"x"}\n') == ["appended"]
