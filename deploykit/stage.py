@@ -111,9 +111,15 @@ class Writer(Reader, Protocol):
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a small file whole: temporary name, flushed, verified, renamed."""
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str) -> None:
+    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
         """
         Bring *entries*, found under *source*, into *folder* on the host, skipping what is there.
+
+        Args:
+            source: a folder on the operator's machine.
+            entries: what to bring.
+            folder: absolute path on the host.
+            like: the id of a release there, from which unchanged files are copied.
 
         Raises:
             TransferFailed: a file that could not be written or changed while it was sent.

@@ -127,9 +127,9 @@ class _Counting:
         self._count()
         self.inner.put(content, path, mode)
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str) -> None:
+    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
         self._count()
-        self.inner.upload(source, entries, folder)
+        self.inner.upload(source, entries, folder, like)
 
     def _count(self) -> None:
         if self.left[0] is not None:

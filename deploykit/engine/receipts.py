@@ -19,7 +19,7 @@ from deploykit.engine.session import Answer, Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, PlanWrote, TransportError
 from deploykit.release import Entry
 from deploykit.shell import quote
-from deploykit.transport.sftp import upload
+from deploykit.transport.sftp import Earlier, upload
 
 __all__ = ["LookOnly", "UnitHost", "command_name", "stop"]
 
@@ -146,9 +146,10 @@ class UnitHost:
         if answer.word != "settled":
             raise TransportError(f"{self.name}: {path} cannot be written: {' '.join(answer)}")
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str) -> None:
+    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
         """See `Writer.upload`."""
         self._begin_files()
+        lay = self.session.layout
         upload(
             self.session,
             source,
@@ -157,6 +158,7 @@ class UnitHost:
             self.epoch,
             lambda **keys: self.events.tell("upload_progress", **keys),
             self.interrupts.check,
+            Earlier(lay.release(like), lay.manifest(like)) if like else None,
         )
 
     def _say(self, text: str) -> None:

@@ -132,7 +132,7 @@ class Transfer:
                     f"release {plan.release} is not complete on {ctx.host.name}, "
                     "and its contents are not here"
                 )
-            ctx.host.upload(pack.source, pack.manifest.entries, part)
+            ctx.host.upload(pack.source, pack.manifest.entries, part, like=ctx.current)
             ctx.host.put(pack.manifest.to_json().encode(), ctx.layout.manifest(plan.release))
         ctx.host.change(Command("finish", _finish_script(ctx, plan, part), again=True))
 

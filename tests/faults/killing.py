@@ -40,7 +40,7 @@ SCRIPTS = {
     b"\ndk_start\n": "start guardian",
     b"/.deploykit/manifests || exit": "prepare",
     b" && chmod ": "set modes",
-    b"\ncp -- ": "copy what is there",
+    b"cp --preserve=timestamps": "copy what is there",
 }
 """Scripts that change something although they are sent as queries are, by what only they hold."""
 

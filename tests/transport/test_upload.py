@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from deploykit.errors import Interrupted, TransferFailed
+from deploykit.release import Manifest
+from deploykit.shell import quote
 from deploykit.source import read_tree
-from deploykit.transport.sftp import upload
+from deploykit.transport.sftp import Earlier, upload
 from tests.farm import Host, Hosts
 from tests.transport.links import session
 
@@ -25,12 +28,17 @@ def folder(hosts: Hosts) -> Host:
     return host
 
 
-def send(host: Host, source: Path, told: list[dict[str, int]] | None = None) -> None:
-    """Send *source*."""
-    events: list[dict[str, int]] = [] if told is None else told
+def send(host: Host, source: Path, earlier: Earlier | None = None) -> list[dict[str, int]]:
+    """Send *source*; return what was told."""
+    told: list[dict[str, int]] = []
+
+    def tell(**keys: int) -> None:
+        told.append(keys)
+
     entries = read_tree(source).entries
     with session(host) as place:
-        upload(place, source, entries, FOLDER, 1, lambda **keys: events.append(keys), lambda: None)
+        upload(place, source, entries, FOLDER, 1, tell, lambda: None, earlier)
+    return told
 
 
 def test_a_disk_that_is_full_is_no_success(folder: Host, tmp_path: Path) -> None:
@@ -47,11 +55,85 @@ def test_what_is_there_whole_is_not_sent_again(folder: Host, tmp_path: Path) -> 
         (tmp_path / name).write_bytes(name.encode() * 1000)
     folder.write(f"{FOLDER}.1/whole", "whole" * 1000, owner="deploy:deploy")
     folder.write(f"{FOLDER}.1/half", "half" * 10, owner="deploy:deploy")
-    told: list[dict[str, int]] = []
-    send(folder, tmp_path, told)
+    told = send(folder, tmp_path)
     assert (told[-1]["of"], told[-1]["done"]) == (2, 4000 + 7000)
     sizes = folder.root(f"cd '{FOLDER}.1'; stat -c %s half missing whole").stdout.split()
     assert sizes == ["4000", "7000", "5000"]
+
+
+def released(host: Host, source: Path) -> Earlier:
+    """Have *host* hold what is in *source* as a release, with its manifest."""
+    earlier = Earlier("/srv/the 'old'", "/srv/old.json")
+    entries = read_tree(source).entries
+    host.root(f"rm -rf {quote(earlier.folder)}* /srv/old.json")
+    with session(host) as place:
+        host.root(f"install -d -o deploy {quote(earlier.folder)}.1")
+        upload(place, source, entries, earlier.folder, 1, lambda **_: None, lambda: None)
+    host.root(f"mv {quote(earlier.folder)}.1 {quote(earlier.folder)}")
+    host.write(earlier.manifest, Manifest(entries).to_json())
+    return earlier
+
+
+def modes(host: Host) -> dict[str, str]:
+    """Return the modes of everything in the folder of the upload, by path."""
+    found = host.root(f"cd '{FOLDER}.1'; find . -mindepth 1 -printf '%m %P\\0'").stdout
+    lines = (line.partition(" ") for line in found.split("\0") if line)
+    return {path: mode for mode, _, path in lines}
+
+
+def test_only_what_has_changed_is_sent(folder: Host, tmp_path: Path) -> None:
+    """The rest is copied from the release before, moved files too, and shares nothing with it."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    names = ["same", "deep/er/same", 'it\'s "$odd" \\ na\nme', "-n", "moved", "readonly", "other"]
+    for name in names:
+        file = old / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{name} " * 100)
+    (old / "readonly").chmod(0o444)
+    shutil.copytree(old, new)
+    (new / "moved").rename(new / "deep" / "new name")
+    (new / "other").write_text("another")
+    (new / "same").chmod(0o755)
+    (new / "link").symlink_to("same")
+    earlier = released(folder, old)
+    told = send(folder, new, earlier=earlier)
+    assert (told[-1]["of"], told[-1]["done"]) == (1, len("another"))
+    entries = read_tree(new).entries
+    assert modes(folder) == {entry.path: f"{entry.mode:o}" for entry in entries}
+    sums = folder.root(f"cd '{FOLDER}.1'; find . -type f -exec sha256sum -z {{}} +").stdout
+    assert sorted(line[:64] for line in sums.split("\0") if line) == sorted(
+        entry.sha256 for entry in entries if entry.sha256
+    )
+    folder.root(f"echo appended >>'{FOLDER}.1/same'")
+    assert folder.root(f"cat {quote(earlier.folder)}/same").stdout == "same " * 100
+
+
+def test_what_an_earlier_release_does_not_have_is_sent(folder: Host, tmp_path: Path) -> None:
+    """Its manifest may lie, its files may be edited, gone, or something else by now."""
+    for name in ("edited", "gone", "folder", "linked", "same"):
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(0o444)
+    earlier = released(folder, tmp_path)
+    folder.root(
+        f"cd {quote(earlier.folder)}; echo x >edited; rm gone folder linked; mkdir folder; "
+        "ln -s /etc/passwd linked"
+    )
+    assert send(folder, tmp_path, earlier=earlier)[-1]["of"] == 4
+    names = "edited folder gone linked same"
+    assert folder.root(f"cd '{FOLDER}.1'; cat {names}").stdout == names.replace(" ", "")
+    assert folder.root("wc -l </etc/passwd").stdout != "0\n"
+
+
+@pytest.mark.parametrize(
+    "manifest", ["", "{}", "[1]\n", '["a"', "null", '[["a"], "file", 1, 1, "b"]']
+)
+def test_a_manifest_that_is_none_is_of_no_use(folder: Host, tmp_path: Path, manifest: str) -> None:
+    """And does not stand in the way."""
+    (tmp_path / "file").write_text("text")
+    earlier = released(folder, tmp_path)
+    folder.write(earlier.manifest, manifest)
+    assert send(folder, tmp_path, earlier=earlier)[-1]["of"] == 1
+    assert folder.root(f"cat '{FOLDER}.1/file'").stdout == "text"
 
 
 def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path) -> None:

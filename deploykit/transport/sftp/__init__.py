@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deploykit.transport.sftp.present import Earlier
 from deploykit.transport.sftp.upload import upload
 
-__all__ = ["upload"]
+__all__ = ["Earlier", "upload"]

@@ -6,32 +6,19 @@ import hashlib
 import posixpath
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from deploykit.command import Result
 from deploykit.errors import LinkLost, TransferFailed
 from deploykit.release import Entry
 from deploykit.shell import quote
-from deploykit.transport.base import File, Transport
+from deploykit.transport.base import File
+from deploykit.transport.sftp.present import Earlier, Place, copied, copies, digests, look
 
 __all__ = ["upload"]
 
 LOSSES = 4  # of the link, one after the other, without a file that arrived in between
 EVERY = 0.5  # seconds between two progress events
-
-
-class Place(Protocol):
-    """A connected host with SFTP and a shell."""
-
-    name: str
-
-    @property
-    def transport(self) -> Transport:
-        """The connection."""
-
-    def query(self, script: str, *, timeout: float = 60.0, check: bool = True) -> Result:
-        """Run a script that only looks."""
 
 
 def upload(
@@ -42,12 +29,14 @@ def upload(
     epoch: int,
     tell: Callable[..., None],
     check: Callable[[], None],
+    earlier: Earlier | None = None,
 ) -> None:
     """
     Bring *entries* of *source* into *folder*`.`*epoch*, and send only what is not on the host.
 
     Each controller of a run fills a folder of its own: one that was fenced may still write. What
-    an earlier one brought is copied, never moved or linked, for the same reason.
+    an earlier one brought is copied, never moved or linked, for the same reason; so is what an
+    earlier release has, and all copies are compared with the manifest.
 
     Args:
         place: the host.
@@ -57,6 +46,7 @@ def upload(
         epoch: of the controller.
         tell: told `done`, `total` (bytes), `files` and `of` about twice a second.
         check: called between pieces; may raise to stop.
+        earlier: a release on the host that may have some of it.
 
     Raises:
         TransferFailed: a file cannot be read or written, or changed since it was packed.
@@ -64,80 +54,72 @@ def upload(
     """
     losses = whole = 0
     while True:
-        there = present(place, folder)  # this waits for a link that was lost
-        losses, whole = (0 if len(there) > whole else losses), len(there)
+        found = look(place, folder, earlier)  # this waits for a link that was lost
+        losses, whole = (0 if len(found[0]) > whole else losses), len(found[0])
+        work = _Work(place, source, entries, f"{folder}.{epoch}", tell, check)
         try:
-            return _bring(place, source, entries, folder, epoch, there, tell, check)
+            return work.bring(found[0], (earlier.folder if earlier else "", found[1]))
         except LinkLost:
             losses += 1
             if losses == LOSSES:
                 raise
 
 
-def _bring(
-    place: Place,
-    source: Path,
-    entries: Sequence[Entry],
-    folder: str,
-    epoch: int,
-    there: Mapping[str, str],
-    tell: Callable[..., None],
-    check: Callable[[], None],
-) -> None:
-    """Send what is not *there*, once."""
-    name = posixpath.basename(folder)
-    own, folder = f"{name}.{epoch}", f"{folder}.{epoch}"
-    files = place.transport.files()
-    dirs = [entry for entry in entries if entry.kind == "dir"]
-    inside = [(f"{folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
-    files.mkdirs([(folder, 0o755), *inside])
-    wanted = [
-        entry
-        for entry in entries
-        if entry.kind == "file" and there.get(f"{own}/{entry.path}") != entry.sha256
-    ]
-    kept = {digest: path for path, digest in there.items()}
-    copies = {entry.path: kept[entry.sha256] for entry in wanted if entry.sha256 in kept}
-    _copy(place, copies, folder)
-    missing = [entry for entry in wanted if entry.path not in copies]
-    progress = _Progress(sum(entry.size for entry in missing), len(missing), tell, check)
-    files.write_all((_file(source, entry, folder, progress) for entry in missing), progress.sent)
-    links = [entry for entry in entries if entry.kind == "link"]
-    files.symlinks((entry.target, f"{folder}/{entry.path}") for entry in links)
-    modes = _modes([entry for entry in entries if entry.kind != "link"], folder)
-    if wanted:
-        _verify(place, wanted, folder, modes)
-    else:
-        place.query(modes, timeout=600.0)
-    progress.end()
+@dataclass(frozen=True)
+class _Work:
+    """One try of an upload; see `upload`."""
 
+    place: Place
+    source: Path
+    entries: Sequence[Entry]
+    folder: str
+    tell: Callable[..., None]
+    check: Callable[[], None]
 
-def present(place: Place, folder: str, then: str = ":") -> dict[str, str]:
-    """
-    Return the sha256 of every regular file in *folder*`.*` on the host, by path beside it.
+    def bring(self, there: Mapping[str, str], earlier: tuple[str, Sequence[Entry]]) -> None:
+        """Copy what is on the host already, send what is not, and verify it."""
+        files = self.place.transport.files()
+        dirs = [entry for entry in self.entries if entry.kind == "dir"]
+        inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
+        files.mkdirs([(self.folder, 0o755), *inside])
+        missing = self._missing(there, earlier)
+        progress = _Progress(missing, self.tell, self.check)
+        files.write_all(
+            (_file(self.source, entry, self.folder, progress) for entry in missing), progress.sent
+        )
+        links = [entry for entry in self.entries if entry.kind == "link"]
+        files.symlinks((entry.target, f"{self.folder}/{entry.path}") for entry in links)
+        modes = _modes([entry for entry in self.entries if entry.kind != "link"], self.folder)
+        self._verify(missing, modes)
+        progress.end()
 
-    Args:
-        place: the host.
-        folder: absolute path on it.
-        then: a script that is carried out after that.
-    """
-    above, name = posixpath.split(folder)
-    listed = place.query(
-        f"cd -- {quote(above)} 2>/dev/null || exit 0\n"
-        f"for part in {quote(name)}.*; do\n"
-        '  [ ! -d "$part" ] || find "./$part" -type f -exec sha256sum -z {} +\n'
-        f"done\n{then}",
-        timeout=600.0,
-    )
-    lines = (line for line in listed.output.split("\0") if line)
-    return {line[66:].removeprefix("./"): line[:64] for line in lines}
+    def _missing(
+        self, there: Mapping[str, str], earlier: tuple[str, Sequence[Entry]]
+    ) -> list[Entry]:
+        """Have the host copy what it has; return the files that it has not."""
+        own = posixpath.basename(self.folder)
+        files = [entry for entry in self.entries if entry.kind == "file"]
+        missing = [entry for entry in files if there.get(f"{own}/{entry.path}") != entry.sha256]
+        known = copies(missing, self.folder, there, earlier)
+        if not known:
+            return missing
+        now = copied(self.place, known, self.folder)
+        return [entry for entry in files if now.get(entry.path) != entry.sha256]
 
+    def _verify(self, sent: Sequence[Entry], then: str) -> None:
+        """
+        Compare what the host holds with what was sent; do the script *then* in the same trip.
 
-def _copy(place: Place, sources: Mapping[str, str], folder: str) -> None:
-    """Copy what is there already, beside *folder*, to the paths in it that name it."""
-    lines = [f"cp -- {quote(f'../{old}')} {quote(f'./{new}')}" for new, old in sources.items()]
-    if lines:
-        place.query("\n".join([f"cd -- {quote(folder)} || exit 1", *lines]), timeout=600.0)
+        Raises:
+            TransferFailed: a file there is another one.
+        """
+        there = digests(self.place, self.folder, [entry.path for entry in sent], then)
+        for entry in sent:
+            if there.get(entry.path) != entry.sha256:
+                raise TransferFailed(
+                    f"{self.place.name}: {self.folder}/{entry.path} is not what was sent "
+                    "(disk full?)"
+                )
 
 
 def _file(source: Path, entry: Entry, folder: str, progress: _Progress) -> File:
@@ -163,24 +145,6 @@ def _file(source: Path, entry: Entry, folder: str, progress: _Progress) -> File:
     return File(f"{folder}/{entry.path}", entry.mode | 0o600, pieces)
 
 
-def _verify(place: Place, entries: Sequence[Entry], folder: str, then: str) -> None:
-    """
-    Compare what the host holds with what was sent.
-
-    The script *then* is carried out in the same round trip.
-
-    Raises:
-        TransferFailed: a file there is another one.
-    """
-    above, name = posixpath.split(folder)
-    there = present(place, f"{above}/{name.rpartition('.')[0]}", then)
-    for entry in entries:
-        if there.get(f"{name}/{entry.path}") != entry.sha256:
-            raise TransferFailed(
-                f"{place.name}: {folder}/{entry.path} is not what was sent (disk full?)"
-            )
-
-
 def _modes(entries: Sequence[Entry], folder: str) -> str:
     """Return a script that sets the manifest's modes, whatever the umask was: folders last."""
     modes: dict[int, list[str]] = {}
@@ -198,9 +162,9 @@ class _Progress:
     """Counts bytes and files, and tells of them now and then."""
 
     def __init__(
-        self, total: int, of: int, tell: Callable[..., None], check: Callable[[], None]
+        self, files: Sequence[Entry], tell: Callable[..., None], check: Callable[[], None]
     ) -> None:
-        self._total, self._of = total, of
+        self._total, self._of = sum(entry.size for entry in files), len(files)
         self._tell, self._check = tell, check
         self._done = self._files = 0
         self._began = self._told = time.monotonic()
