@@ -128,7 +128,8 @@ def check_out(version: str, project: Path) -> None:
     (app / "version").write_text(f"{version}\n")
     (app / "alembic.ini").write_text(shop.INI)
     (app / "migrations" / "env.py").write_text(ENV)
-    (app / "picture").write_bytes(bytes(range(256)) * 300)  # three pieces of an upload
+    # Three pieces of an upload, and another picture in every version: what stays is not sent.
+    (app / "picture").write_bytes(bytes(range(256)) * 300 + version.encode())
     (app / "main").symlink_to("app.py")
     for revision, text in REVISIONS.items():
         if revision <= HEADS[version]:
