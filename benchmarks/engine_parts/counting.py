@@ -100,6 +100,11 @@ class CountingTransport:
         with self._calls.timed(called(command, stdin), "ask"):
             return self._inner.execute(command, stdin, timeout=timeout, on_output=on_output)
 
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`."""
+        with self._calls.timed("feed", "file"):
+            return self._inner.feed(command, pieces)
+
     def hold(self, command: str) -> Held:
         """See `Transport`."""
         with self._calls.timed("hold", "hold"):

@@ -19,7 +19,7 @@ from deploykit.engine.session import Answer, Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, PlanWrote, TransportError
 from deploykit.release import Entry
 from deploykit.shell import quote
-from deploykit.transport.sftp import Earlier, upload
+from deploykit.transport.upload import Earlier, upload
 
 __all__ = ["LookOnly", "UnitHost", "command_name", "stop"]
 

@@ -119,6 +119,15 @@ class Transport(Protocol):
             TimeoutError: *timeout* passed; what runs on the host may still run.
         """
 
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """
+        Run *command*, as in `execute`, with an input that is made while it is sent.
+
+        Raises:
+            LinkLost: the connection ended first.
+            Exception: whatever *pieces* raises; the command reads the end of its input then.
+        """
+
     def hold(self, command: str) -> Held:
         """
         Start *command*, as in `execute`, with its input left open.

@@ -7,8 +7,9 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from deploykit.errors import LinkLost
 from deploykit.processes import end_group
@@ -111,6 +112,18 @@ class LocalTransport:
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """See `Transport`."""
+        return self._run([message(command, stdin)], timeout, on_output)
+
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`."""
+        return self._run(chain([message(command)], pieces))
+
+    def _run(
+        self,
+        pieces: Iterable[bytes],
+        timeout: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         with _start(subprocess.PIPE) as process:
             if not (process.stdin and process.stdout and process.stderr):
                 raise RuntimeError("a pipe that was asked for is missing")
@@ -122,11 +135,7 @@ class LocalTransport:
             for thread in threads:
                 thread.start()
             try:
-                process.stdin.write(message(command, stdin))
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # the command did not read all of it, which is its own affair
-            try:
+                _write(process.stdin, pieces)
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 # Its children hold the pipes, too. The runner of a command, which ignores this, has
@@ -161,6 +170,17 @@ def _start(output: int) -> subprocess.Popen[bytes]:
         stderr=output,
         start_new_session=True,
     )
+
+
+def _write(stream: IO[bytes], pieces: Iterable[bytes]) -> None:
+    try:
+        for piece in pieces:
+            stream.write(piece)
+    except BrokenPipeError:
+        pass  # the command did not read all of it, which is its own affair
+    finally:
+        with suppress(BrokenPipeError):
+            stream.close()
 
 
 def _pump(stream: BinaryIO, take: Callable[[bytes], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from tenacity import (
@@ -93,6 +93,10 @@ class RetryingTransport:
             return transport.execute(command, stdin, timeout=timeout, on_output=heard)
 
         return self.insist(attempt)
+
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`; nothing is tried again, for what was made is gone."""
+        return self.once(lambda transport: transport.feed(command, pieces))
 
     def hold(self, command: str) -> Held:
         """See `Transport`; it is begun anew at the next beat after the link was lost."""

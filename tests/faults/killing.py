@@ -102,6 +102,15 @@ class Effects:
                 self.die()
         return chosen
 
+    def piece(self, name: str, piece: bytes, doomed: list[str]) -> bytes:
+        """Count a piece; return what is sent of it, and let *doomed* say if it is the last one."""
+        if not self.reached(name, "piece"):
+            return piece
+        doomed.append(name)
+        if self.kill.mode == "cut":
+            return piece[: self.random.randrange(len(piece))] or piece[:1]
+        return piece
+
     def wait(self) -> None:
         """Wait a little, and not always equally long, before the kill."""
         time.sleep(self.random.uniform(0, self.kill.slowest))
@@ -137,6 +146,22 @@ class KillingTransport:
         else:
             self._send(message(command, stdin))
         return self._effects.die()
+
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`."""
+        doomed: list[str] = []
+
+        def counted() -> Iterator[bytes]:
+            for number, piece in enumerate(pieces, 1):
+                if doomed:
+                    self._effects.wait()
+                    self._effects.die()
+                yield self._effects.piece(f"piece {number} of the upload", piece, doomed)
+
+        done = self._inner.feed(command, counted())
+        if doomed:
+            self._effects.die()
+        return done
 
     def hold(self, command: str) -> Held:
         """See `Transport`."""
@@ -206,7 +231,8 @@ class KillingFiles:
                     if doomed:  # of this or another file, and under way by now
                         self._effects.wait()
                         self._effects.die()
-                    yield self._piece(f"piece {number} of {anonymous(file.path)}", piece, doomed)
+                    name = f"piece {number} of {anonymous(file.path)}"
+                    yield self._effects.piece(name, piece, doomed)
 
             return replace(file, pieces=pieces)
 
@@ -230,15 +256,6 @@ class KillingFiles:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-    def _piece(self, name: str, piece: bytes, doomed: list[str]) -> bytes:
-        """Count a piece; return what is sent of it."""
-        if not self._effects.reached(name, "piece"):
-            return piece
-        doomed.append(name)
-        if self._effects.kill.mode == "cut":
-            return piece[: self._effects.random.randrange(len(piece))] or piece[:1]
-        return piece
 
     def _do(self, name: str, act: Callable[[], None]) -> None:
         chosen = self._effects.reached(anonymous(name), "file")

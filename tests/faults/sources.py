@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from tests.real import shop
@@ -128,8 +129,8 @@ def check_out(version: str, project: Path) -> None:
     (app / "version").write_text(f"{version}\n")
     (app / "alembic.ini").write_text(shop.INI)
     (app / "migrations" / "env.py").write_text(ENV)
-    # Three pieces of an upload, and another picture in every version: what stays is not sent.
-    (app / "picture").write_bytes(bytes(range(256)) * 300 + version.encode())
+    # Several pieces of an upload, and another picture in each version: what stays is not sent.
+    (app / "picture").write_bytes(random.Random(version).randbytes(300_000) + version.encode())
     (app / "main").symlink_to("app.py")
     for revision, text in REVISIONS.items():
         if revision <= HEADS[version]:

@@ -147,6 +147,10 @@ class Fake:
         """Do it."""
         return self._act()
 
+    def feed(self, *_arguments: Any) -> Completed:
+        """Do it."""
+        return self._act()
+
     def hold(self, *_arguments: Any) -> Held:
         """Hold nothing."""
         raise LinkLost("no")

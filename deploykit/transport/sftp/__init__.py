@@ -1,8 +1,1 @@
-"""Bringing a tree of files to a host over SFTP."""
-
-from __future__ import annotations
-
-from deploykit.transport.sftp.present import Earlier
-from deploykit.transport.sftp.upload import upload
-
-__all__ = ["Earlier", "upload"]
+"""SFTP: its messages, and conversations with hundreds of requests under way."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -44,18 +44,20 @@ class Conversation:
 
 def converse(
     channel: paramiko.Channel,
-    text: bytes,
+    pieces: Iterable[bytes],
     deadline: float | None,
     on_output: Callable[[bytes], None] | None,
 ) -> Conversation:
     """
-    Send *text*, read both streams to their ends, and wait for the exit code.
+    Send *pieces*, read both streams to their ends, and wait for the exit code.
 
     Raises:
         TimeoutError: *deadline*, on the monotonic clock, passed.
+        Exception: whatever *pieces* raises.
     """
     out, err = AfterMark(on_output), AfterMark()
-    writer = threading.Thread(target=_send, args=(channel, text), daemon=True)
+    failed: list[Exception] = []
+    writer = threading.Thread(target=_send, args=(channel, pieces, failed), daemon=True)
     errors = threading.Thread(target=_drain, args=(channel, err), daemon=True)
     writer.start()
     errors.start()
@@ -69,20 +71,29 @@ def converse(
         except TimeoutError:
             raise
         except LOST:
-            return Conversation(UNKNOWN, out.kept, err.kept, err.seen)
+            piece = b""
         if not piece:
             break
         out(piece)
+    if failed:
+        raise failed[0]
     errors.join(limits.DEAD_AFTER)
     known = channel.status_event.wait(limits.DEAD_AFTER)
     code = channel.exit_status if known else UNKNOWN
     return Conversation(code, out.kept, err.kept, err.seen)
 
 
-def _send(channel: paramiko.Channel, text: bytes) -> None:
-    with suppress(OSError, EOFError):  # the reader sees how the command ended, and says it
-        channel.sendall(text)
+def _send(channel: paramiko.Channel, pieces: Iterable[bytes], failed: list[Exception]) -> None:
+    try:
+        for piece in pieces:
+            channel.sendall(piece)
         channel.shutdown_write()
+    except (OSError, EOFError):
+        pass  # the reader sees how the command ended, and says it
+    except Exception as error:  # noqa: BLE001  # the reader raises it
+        failed.append(error)
+        with suppress(*LOST):
+            channel.close()
 
 
 def _drain(channel: paramiko.Channel, take: Callable[[bytes], None]) -> None:

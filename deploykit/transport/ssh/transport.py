@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, TypeVar
 
 from deploykit.errors import ConnectFailed, LinkLost, TransportError
@@ -65,11 +66,22 @@ class SSHTransport:
         on_output: Callable[[bytes], None] | None = None,
     ) -> Completed:
         """See `Transport`."""
-        text = message(command, stdin)
         deadline = None if timeout is None else time.monotonic() + timeout
+        return self._converse([message(command, stdin)], deadline, on_output)
+
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`."""
+        return self._converse(chain([message(command)], pieces))
+
+    def _converse(
+        self,
+        pieces: Iterable[bytes],
+        deadline: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> Completed:
         shell = self.shell()
         try:
-            said = converse(shell.channel, text, deadline, on_output)
+            said = converse(shell.channel, pieces, deadline, on_output)
         finally:
             shell.close()
         # A spare can end in the moment in which it is chosen; what it then says is no answer.

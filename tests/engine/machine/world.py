@@ -369,6 +369,18 @@ class _Transport:
 
         return self._controller.call(self._machine, act, is_long=bool(COMMAND.search(command)))
 
+    def feed(self, command: str, pieces: Iterable[bytes]) -> Completed:
+        """See `Transport`; what is cut in its middle has sent half."""
+        line, sent = self._machine.line(command), b"".join(pieces)
+
+        def act(within: float | None) -> Completed:
+            done = self._inner.feed(line, [sent if within is None else sent[: len(sent) // 2]])
+            if within is not None:
+                raise TimeoutError
+            return done
+
+        return self._controller.call(self._machine, act, is_long=True)
+
     def hold(self, command: str) -> Held:
         """See `Transport`."""
         line = self._machine.line(command)

@@ -6,17 +6,18 @@ import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from deploykit.command import Result
 from deploykit.release import Entry, Manifest
 from deploykit.shell import fill, quote
 from deploykit.transport.base import Transport
 
-__all__ = ["Copies", "Earlier", "Place", "copied", "copies", "digests", "look"]
+__all__ = ["Copies", "Earlier", "Found", "Place", "copied", "copies", "digests", "look"]
 
 WITHIN = 600.0  # seconds that a host may read and copy
 WORDS = 200  # paths in one line of a script
+UNPACKS = "command -v gzip >/dev/null && command -v tar >/dev/null"
 
 
 class Place(Protocol):
@@ -64,27 +65,43 @@ class Copies:
         return bool(self.alike or self.moved)
 
 
-def look(
-    place: Place, folder: str, earlier: Earlier | None
-) -> tuple[dict[str, str], tuple[Entry, ...]]:
+@dataclass(frozen=True)
+class Found:
     """
-    Return the sha256 of every regular file in *folder*`.*`, by path beside it, and *earlier*'s.
+    What was found on a host.
+
+    Args:
+        unpacks: it has the tools for a compressed stream.
+        there: the sha256 of every regular file beside the folder, by path.
+        earlier: what an earlier tree is said to contain.
+    """
+
+    unpacks: bool
+    there: Mapping[str, str]
+    earlier: tuple[Entry, ...]
+
+
+def look(place: Place, folder: str, earlier: Earlier | None) -> Found:
+    """
+    Return what a host has in the folders *folder*`.*`, and in *earlier*, which is not verified.
 
     Args:
         place: the host.
         folder: absolute path on it.
-        earlier: its manifest is read, and not verified.
+        earlier: of which the manifest is read.
     """
     above, name = posixpath.split(folder)
     script = (
+        f"! {{ {UNPACKS}; }} || printf unpacks\nprintf '\\0\\0'\n"
         f"if cd -- {quote(above)} 2>/dev/null; then for part in {quote(name)}.*; do\n"
         '  [ ! -d "$part" ] || find "./$part" -type f -exec sha256sum -z {} +\n'
         "done; fi\n"
     )
     if earlier:
         script += fill("printf '\\0'\ncat -- {} 2>/dev/null || :", earlier.manifest)
-    listed, _, manifest = f"\0{place.query(script, timeout=WITHIN).output}".partition("\0\0")
-    return _parsed(listed), _entries(manifest)
+    unpacks, _, rest = place.query(script, timeout=WITHIN).output.partition("\0\0")
+    listed, _, manifest = f"\0{rest}".partition("\0\0")
+    return Found(bool(unpacks), _parsed(listed), _entries(manifest))
 
 
 def copies(
@@ -129,7 +146,7 @@ def copied(place: Place, what: Copies, folder: str) -> dict[str, str]:
     What cannot be copied is not there afterwards, or is not what was wanted. Nothing is linked:
     whoever writes to a file of one release must not change another.
     """
-    lines = [fill("cd -- {} || exit 1", folder)]
+    lines = [fill("mkdir -p -- {0} && cd -- {0} || exit 1", folder)]
     for root, paths in what.alike.items():
         copy = fill("xargs -0 cp --preserve=timestamps --parents -t {} --", folder)
         lines += [fill("(cd -- {} || exit\n{{", root), *_words(paths), f"}} | {copy}) 2>/dev/null"]
@@ -167,7 +184,7 @@ def _beside(above: str, path: str) -> tuple[str, str]:
 
 def _entries(manifest: str) -> tuple[Entry, ...]:
     try:
-        entries = Manifest.from_json(manifest).entries
+        entries: tuple[Any, ...] = Manifest.from_json(manifest).entries
     except (json.JSONDecodeError, TypeError):  # then it says nothing of any use
         return ()
     return tuple(entry for entry in entries if isinstance(entry.path, str))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from deploykit.errors import LinkLost, TransferFailed
 from deploykit.release import Entry
-from deploykit.shell import quote
+from deploykit.shell import fill, quote
 from deploykit.transport.base import File
-from deploykit.transport.sftp.present import Earlier, Place, copied, copies, digests, look
+from deploykit.transport.upload.archive import Folder, Link, Sized, archived, packed
+from deploykit.transport.upload.present import Earlier, Found, Place, copied, copies, digests, look
 
 __all__ = ["upload"]
 
@@ -52,15 +54,18 @@ def upload(
         TransferFailed: a file cannot be read or written, or changed since it was packed.
         LinkLost: the connection ended, and did not come back or ended again and again.
     """
-    losses = whole = 0
+    final = f"{folder}.{epoch}"
+    losses = whole = number = 0
     while True:
         found = look(place, folder, earlier)  # this waits for a link that was lost
-        losses, whole = (0 if len(found[0]) > whole else losses), len(found[0])
-        work = _Work(place, source, entries, f"{folder}.{epoch}", tell, check)
+        losses, whole = (0 if len(found.there) > whole else losses), len(found.there)
+        # Whatever received the last try may still write, hours after a link was lost in silence.
+        own = f"{final}-{number}" if number else final
+        work = _Work(place, source, entries, own, tell, check)
         try:
-            return work.bring(found[0], (earlier.folder if earlier else "", found[1]))
+            return work.bring(found, earlier.folder if earlier else "", final)
         except LinkLost:
-            losses += 1
+            losses, number = losses + 1, number + 1
             if losses == LOSSES:
                 raise
 
@@ -76,35 +81,70 @@ class _Work:
     tell: Callable[..., None]
     check: Callable[[], None]
 
-    def bring(self, there: Mapping[str, str], earlier: tuple[str, Sequence[Entry]]) -> None:
-        """Copy what is on the host already, send what is not, and verify it."""
-        files = self.place.transport.files()
-        dirs = [entry for entry in self.entries if entry.kind == "dir"]
-        inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
-        files.mkdirs([(self.folder, 0o755), *inside])
-        missing = self._missing(there, earlier)
+    def bring(self, found: Found, earlier: str, final: str) -> None:
+        """Copy what is on the host already, send what is not, verify it, and name it *final*."""
+        missing = self._missing(found, earlier)
         progress = _Progress(missing, self.tell, self.check)
-        files.write_all(
-            (_file(self.source, entry, self.folder, progress) for entry in missing), progress.sent
-        )
-        links = [entry for entry in self.entries if entry.kind == "link"]
-        files.symlinks((entry.target, f"{self.folder}/{entry.path}") for entry in links)
-        modes = _modes([entry for entry in self.entries if entry.kind != "link"], self.folder)
-        self._verify(missing, modes)
+        files = (_file(self.source, entry, progress) for entry in missing)
+        if found.unpacks:
+            self._send_stream(zip(missing, files, strict=True), progress)
+        else:
+            self._send_files(files, progress)
+        then = _modes([entry for entry in self.entries if entry.kind != "link"])
+        if self.folder != final:
+            then += fill(" && {{ [ ! -e {0} ] || mv -- {0} {1}; }}", final, f"{self.folder}.old")
+            then += fill(" && mv -- {} {}", self.folder, final)
+        self._verify(missing, then)
         progress.end()
 
-    def _missing(
-        self, there: Mapping[str, str], earlier: tuple[str, Sequence[Entry]]
-    ) -> list[Entry]:
+    def _missing(self, found: Found, earlier: str) -> list[Entry]:
         """Have the host copy what it has; return the files that it has not."""
-        own = posixpath.basename(self.folder)
         files = [entry for entry in self.entries if entry.kind == "file"]
-        missing = [entry for entry in files if there.get(f"{own}/{entry.path}") != entry.sha256]
-        known = copies(missing, self.folder, there, earlier)
+        own = posixpath.basename(self.folder)
+        missing = [e for e in files if found.there.get(f"{own}/{e.path}") != e.sha256]
+        known = copies(missing, self.folder, found.there, (earlier, found.earlier))
         if not known:
             return missing
         now = copied(self.place, known, self.folder)
         return [entry for entry in files if now.get(entry.path) != entry.sha256]
+
+    def _send_stream(self, files: Iterable[tuple[Entry, File]], progress: _Progress) -> None:
+        """
+        Send *files*, and make all folders and links, by one stream.
+
+        Raises:
+            TransferFailed: the host cannot unpack it.
+        """
+        members: Iterator[Folder | Link | Sized] = chain(
+            (Folder(entry.path) for entry in self.entries if entry.kind == "dir"),
+            (self._sized(entry, progress.counted(file)) for entry, file in files),
+            (Link(entry.path, entry.target) for entry in self.entries if entry.kind == "link"),
+        )
+        done = self.place.transport.feed(
+            fill("mkdir -p -- {0} && cd -- {0} && gzip -dc | tar -xof -", self.folder),
+            packed(archived(members)),
+        )
+        if done.exit_code != 0:
+            said = done.stderr.decode(errors="replace").strip().split("\n")[0]
+            raise TransferFailed(f"{self.place.name}: cannot write {self.folder}: {said}")
+
+    def _sized(self, entry: Entry, file: File) -> Sized:
+        local = self.source / entry.path
+        try:
+            return Sized(file, entry.size, int(local.lstat().st_mtime))
+        except OSError as error:
+            raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
+
+    def _send_files(self, files: Iterable[File], progress: _Progress) -> None:
+        """Send *files* over SFTP, with all folders and links."""
+        sftp = self.place.transport.files()
+        dirs = [entry for entry in self.entries if entry.kind == "dir"]
+        inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
+        sftp.mkdirs([(self.folder, 0o755), *inside])
+        placed = (replace(file, path=f"{self.folder}/{file.path}") for file in files)
+        sftp.write_all(placed, progress.sent)
+        links = [entry for entry in self.entries if entry.kind == "link"]
+        sftp.symlinks((entry.target, f"{self.folder}/{entry.path}") for entry in links)
 
     def _verify(self, sent: Sequence[Entry], then: str) -> None:
         """
@@ -122,7 +162,7 @@ class _Work:
                 )
 
 
-def _file(source: Path, entry: Entry, folder: str, progress: _Progress) -> File:
+def _file(source: Path, entry: Entry, progress: _Progress) -> File:
     """Return *entry* as it is to be written; read, it is compared with the manifest."""
     local = source / entry.path
 
@@ -142,15 +182,15 @@ def _file(source: Path, entry: Entry, folder: str, progress: _Progress) -> File:
             )
         progress.file()
 
-    return File(f"{folder}/{entry.path}", entry.mode | 0o600, pieces)
+    return File(entry.path, entry.mode | 0o600, pieces)
 
 
-def _modes(entries: Sequence[Entry], folder: str) -> str:
+def _modes(entries: Sequence[Entry]) -> str:
     """Return a script that sets the manifest's modes, whatever the umask was: folders last."""
     modes: dict[int, list[str]] = {}
     for entry in sorted(entries, key=lambda e: (e.kind == "dir", e.path)):
         modes.setdefault(entry.mode, []).append(entry.path)
-    script = [f"cd -- {quote(folder)}"]
+    script = ["chmod 755 ."]
     for mode, paths in modes.items():
         for at in range(0, len(paths), 200):
             words = " ".join(quote(f"./{path}") for path in paths[at : at + 200])
@@ -175,6 +215,16 @@ class _Progress:
         self._done += size
         if time.monotonic() - self._told >= EVERY:
             self._say()
+
+    def counted(self, file: File) -> File:
+        """Return *file*, of which the bytes count when they are read."""
+
+        def pieces(size: int) -> Iterator[bytes]:
+            for piece in file.pieces(size):
+                self.sent(len(piece))
+                yield piece
+
+        return replace(file, pieces=pieces)
 
     def file(self) -> None:
         """Count a file."""
