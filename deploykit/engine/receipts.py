@@ -6,7 +6,8 @@ import hashlib
 import io
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,9 +17,9 @@ from deploykit.command import Command, Result
 from deploykit.engine.events import Events
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.session import Answer, Session, json_line, sealed
-from deploykit.errors import CommandFailed, CommandTimedOut, PlanWrote, TransportError
+from deploykit.errors import CommandFailed, CommandTimedOut, Fenced, PlanWrote, TransportError
 from deploykit.release import Entry
-from deploykit.shell import quote
+from deploykit.shell import fill, quote
 from deploykit.transport.upload import Earlier, upload
 
 __all__ = ["LookOnly", "UnitHost", "command_name", "stop"]
@@ -88,6 +89,7 @@ class UnitHost:
     owed: list[dict[str, Any]] = field(default_factory=list)
     running: str = field(default="", init=False)
     _began: bool = field(default=False, init=False)
+    _sent: list[str] = field(default_factory=list, init=False)
 
     @property
     def name(self) -> str:
@@ -111,7 +113,8 @@ class UnitHost:
         began = time.monotonic()
         for again in count():
             output = _Output(self._say)
-            answer = self._exec(command, again, output)
+            with self._tidied():
+                answer = self._exec(command, again, output)
             if answer.word != "torn" or not command.again:
                 break
             # Whatever may be left of it must not go on beside its second try.
@@ -142,13 +145,15 @@ class UnitHost:
         digest = hashlib.sha256(content).hexdigest()
         # Anew with each attempt, should the link be lost meanwhile.
         self.session.transport.insist(lambda t: t.files().write(io.BytesIO(content), part, mode))
-        answer, _ = self.session.call("settle", str(self.epoch), part, path, digest)
+        with self._tidied():
+            answer, _ = self.session.call("settle", str(self.epoch), part, path, digest)
         if answer.word != "settled":
             raise TransportError(f"{self.name}: {path} cannot be written: {' '.join(answer)}")
 
     def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
         """See `Writer.upload`."""
         self._begin_files()
+        self._sent.append(f"{folder}.{self.epoch}")
         lay = self.session.layout
         upload(
             self.session,
@@ -160,6 +165,17 @@ class UnitHost:
             self.interrupts.check,
             Earlier(lay.release(like), lay.manifest(like)) if like else None,
         )
+
+    @contextmanager
+    def _tidied(self) -> Iterator[None]:
+        """Where another controller has come since, remove what was sent after it has swept."""
+        try:
+            yield
+        except Fenced:
+            for folder in self._sent:
+                with suppress(TransportError):
+                    self.session.query(fill("rm -rf -- {0} {0}-*", folder), check=False)
+            raise
 
     def _say(self, text: str) -> None:
         self.events.tell("command_output", text=text)

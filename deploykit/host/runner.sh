@@ -371,6 +371,8 @@ settle) # EPOCH PART PATH SHA256: an uploaded file gets its name once it is whol
   flush "$2"
   have=$(sha256sum <"$2")
   [ "${have%% *}" = "$4" ] || refuse wrong
+  read_epoch
+  [ "$1" = "$epoch" ] || rm -f -- "$2" # nobody else will
   enter "$1"
   mv -f -- "$2" "$3" || refuse failed "cannot name $3"
   flush "$(dirname -- "$3")"
@@ -406,10 +408,11 @@ lock) # RUN LEAST [SEEN]: take the lock, with an epoch of at least LEAST; stdin 
     beat
     refuse locked "$epoch" again
   fi
-  # What the death of the host left of others who wanted it.
+  # What the death of the host left of others who wanted it, and what came after their end.
   for left in "$dk"/.owner.*; do
     [ ! -e "$left" ] || kill -0 "${left##*.}" 2>/dev/null || rm -rf "$left"
   done
+  for left in "$dk"/runs/*/*.part; do [ ! -e "$left" ] || rm -f "$left"; done
   # A megabyte for the records and scripts of going back, should the disk be full by then.
   [ -s "$dk/reserve" ] || head -c 1048576 /dev/zero >"$dk/reserve" \
     || { rm -f "$dk/reserve"; refuse failed "the disk is full"; }

@@ -16,6 +16,10 @@ __all__ = ["Transfer", "TransferPlan"]
 
 LARGEST = 5  # files that `plan` names
 
+_OTHERS = """for part in {0}/.*.part.*; do
+  case $part in {1}*) continue ;; esac
+  [ ! -d "$part" ] || {{ chmod -R u+w -- "$part" || :; rm -rf -- "$part"; }}
+done"""
 _SWEEP = "chmod -R u+w -- {0}.* 2>/dev/null || :\nrm -rf -- {0}.*"  # of every epoch
 
 
@@ -54,7 +58,7 @@ class TransferPlan:
 @dataclass(frozen=True)
 class Transfer:
     """
-    Send a folder to each host as a new release, over SFTP.
+    Send a folder to each host as a new release: what has changed since the live one.
 
     Args:
         source: the folder, relative to the project root.
@@ -179,6 +183,8 @@ def _begin_script(ctx: Acting, plan: TransferPlan) -> str:
     lay = ctx.layout
     lines = [
         fill("mkdir -p -- {}", lay.releases),
+        # Whoever was cut off from an earlier run in silence may have written after its end.
+        fill(_OTHERS, lay.releases, f"{lay.releases}/.{plan.release}."),
         fill("[ -d {0} ] || {{ mkdir -p -- {0}; chmod 2770 {0}; }}", lay.shared),
     ]
     for path in plan.made:

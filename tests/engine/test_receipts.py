@@ -19,6 +19,7 @@ from deploykit.engine.fleet import Fleet, reached
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.receipts import KEEP, LookOnly, UnitHost, command_name
 from deploykit.errors import CommandFailed, Fenced, Interrupted, PlanWrote, SecretMissing
+from deploykit.source import read_tree
 from tests.engine.conftest import Site
 from tests.farm import eventually
 from tests.processes import parent, running
@@ -122,11 +123,20 @@ def test_a_torn_command_runs_again_only_where_it_may(
     assert len(site.lines("count")) == (2 if again else 1)
 
 
-def test_an_older_controller_is_fenced(unit: UnitHost, fleet: Fleet, site: Site) -> None:
-    """It is told that another one has taken over, and has no effect."""
+def test_an_older_controller_is_fenced(
+    unit: UnitHost, fleet: Fleet, site: Site, tmp_path: Path
+) -> None:
+    """It is told that another one has taken over, has no effect, and takes away what it sent."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("text")
+    entries = read_tree(tmp_path / "source").entries
+    unit.upload(tmp_path / "source", entries, str(site.root / ".part"))
+    sent = site.root / f".part.{unit.epoch}"
+    assert (sent / "file").read_text() == "text"
     lock.take_over(fleet, RUN, "resume")
     with pytest.raises(Fenced, match="was taken over"):
         unit.change(Command("do", "touch done"))
+    assert not sent.exists()
     with pytest.raises(Fenced):
         unit.put(b"text", str(site.root / "done"))
     assert not (site.root / "done").exists()

@@ -232,6 +232,7 @@ def test_an_older_controller_is_fenced(runner: Runner) -> None:
     settle = ("settle", str(old), str(part), str(final), sha256("text"))
     assert runner.call(*settle)[0] == fenced
     assert not final.exists()
+    assert not part.exists(), "what nobody will name was left"
     assert runner.append('{"kind":"x"}\n', old) == fenced
     assert runner.call("unlock", RUN, str(old))[0] == fenced
     assert runner.call("stop", RUN, "s.apply.do.1", str(old))[0] == fenced
@@ -531,7 +532,11 @@ def test_what_a_dead_host_left_is_swept(runner: Runner) -> None:
         gone.wait()
     runner.private(f".owner.{gone.pid}").mkdir()
     runner.private(f".owner.{os.getpid()}").mkdir()
+    late = runner.private(f"runs/{RUN}/file.part")
+    late.parent.mkdir(exist_ok=True)
+    late.touch()
     assert runner.lock()[2] == "new"
+    assert not late.exists()
     left = [path.name for path in runner.private(".").glob(".owner.*")]
     assert left == [f".owner.{os.getpid()}"]
 
