@@ -140,8 +140,9 @@ def resume(
         if unfinished is None:
             return None
         if unfinished.opening is None or unfinished.state == "empty":
-            freed(fleet, unfinished.run)  # it touched nothing
-            return None
+            unfinished = freed(fleet, unfinished.run)  # it touched nothing
+            if unfinished.opening is None or not unfinished.unfinished:
+                return None
         if unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)
         own = of_run(fleet, unfinished)
@@ -183,10 +184,10 @@ def rollback(
     ):
         unfinished = unfinished_run(fleet, takeover=takeover)
         if unfinished is not None and unfinished.state in ("empty", "confirmed", "sealed"):
-            freed(fleet, unfinished.run)  # only its lock was left
-            if not is_done_deploy(unfinished):
-                return ended_already(environment.name, unfinished, began)
-            unfinished = None
+            now = freed(fleet, unfinished.run)  # only its lock was left
+            if not now.must_stay_locked and not is_done_deploy(now):
+                return ended_already(environment.name, now, began)
+            unfinished = now if now.must_stay_locked else None
         if unfinished is None:
             chosen = guards.undoable(fleet, release, accept_loss=accept_loss)
             return undo_runs(fleet, chosen, events, interrupts, began)
@@ -194,6 +195,7 @@ def rollback(
             return undo_runs(fleet, unfinished, events, interrupts, began)
         own = of_run(fleet, unfinished)
         with taken_over(own, unfinished, "rollback", events) as epoch:
+            guards.newest(own, unfinished.run)
             scene = rebuilt(own, unfinished, epoch, events, interrupts)
             _tell_edits(scene)
             asked = DeploykitError("a person asked for it")

@@ -79,6 +79,27 @@ def left_open(scene: Scene) -> None:
             raise _unfinished(scene.fleet, history, str((history.opening or {}).get("by", "?")))
 
 
+def newest(fleet: Fleet, run: str) -> None:
+    """
+    Check, now that the lock is held, that *run* still is what a rollback begins with.
+
+    Raises:
+        Refused: another run was there before the lock was ours, and must be undone or finished
+            first.
+    """
+    for other in all_runs(fleet):
+        if other.run == run:
+            return
+        if other.must_stay_locked:
+            raise _unfinished(fleet, other, str((other.opening or {}).get("by", "?")))
+        if is_done_deploy(other):
+            raise Refused(
+                f"run {other.run} has ended meanwhile, and is newer than {run}",
+                state="nothing was touched",
+                then=f"look: deploykit runs {fleet.environment.name}",
+            )
+
+
 def _unfinished(fleet: Fleet, found: History, by: str) -> Refused:
     name = fleet.environment.name
     did = guardian.told(found)

@@ -80,9 +80,19 @@ def taken_over(
             lock.let_go(fleet, found.run, epoch, events)
 
 
-def freed(fleet: Fleet, run: str) -> None:
-    """Free the lock of a run that left nothing to do; were its controller there, it is fenced."""
-    lock.release(fleet, run, lock.take_over(fleet, run, "free it"))
+def freed(fleet: Fleet, run: str) -> History:
+    """
+    Free the lock of a run that left nothing to do; were its controller there, it is fenced.
+
+    Returns:
+        What its journal says by now. A controller that was there, and not fenced yet, may have
+        written its plans meanwhile: then the lock stays.
+    """
+    epoch = lock.take_over(fleet, run, "free it")
+    found = read_history(fleet, run)
+    if not found.must_stay_locked:
+        lock.release(fleet, run, epoch)
+    return found
 
 
 def unfinished_run(fleet: Fleet, *, takeover: bool) -> History | None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 
-from deploykit.engine import lock
+from deploykit.engine import guards, lock
 from deploykit.engine.ending import ended_back
 from deploykit.engine.events import Events
 from deploykit.engine.fleet import Fleet, attempt_each
@@ -18,8 +18,7 @@ from deploykit.engine.journal import History
 from deploykit.engine.outcome import RunResult
 from deploykit.engine.rollback import go_back
 from deploykit.engine.scene import Scene, look, of_run, opening, read_history
-from deploykit.engine.status import all_runs, live_run
-from deploykit.errors import DeploykitError, Refused, TransportError
+from deploykit.errors import DeploykitError, TransportError
 from deploykit.stage import AnyStage, RunInfo
 
 __all__ = ["undo_runs"]
@@ -56,7 +55,7 @@ def undo_runs(
     events = events.bind(run=run)
     with lock.held(fleet, run, epoch, events), _until_done(fleet, run, epoch, events):
         if own is None:
-            _check_newest(fleet, targets[0])
+            guards.newest(fleet, targets[0])
         outer = _scene(fleet, _info(fleet, run, targets[-1]), epoch, {}, events, interrupts)
         if own is None:
             record = opening(outer, "rollback", fleet.sessions, undoes=targets)
@@ -91,22 +90,6 @@ def _write(outer: Scene, *kinds: str, **keys: str) -> DeploykitError | None:
             then=f"when it is back: deploykit rollback {outer.run.environment}",
         )
     return None
-
-
-def _check_newest(fleet: Fleet, run: str) -> None:
-    """
-    Check, now that the lock is held, that *run* still is what a rollback begins with.
-
-    Raises:
-        Refused: another run ended while this one was about to begin.
-    """
-    newest = live_run(all_runs(fleet))
-    if newest is not None and newest.run != run:
-        raise Refused(
-            f"run {newest.run} has ended meanwhile, and is newer than {run}",
-            state="nothing was touched",
-            then=f"look: deploykit runs {fleet.environment.name}",
-        )
 
 
 def _undo(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from deploykit.engine import api
+from deploykit.engine import api, lock
 from deploykit.engine.events import Event
 from deploykit.errors import JournalError, LockHeld, Refused
 from deploykit.report.words import line_of
@@ -44,6 +46,52 @@ def test_resume_goes_on_forward(site: Site, event: str, number: int, log: list[s
         assert (result.exit_code, result.state) == (0, "sealed")
         assert [line.state for line in api.releases(production)[0].ledger.lines] == ["good"]
     assert api.resume(production) is None
+
+
+def unseen(site: Site, monkeypatch: pytest.MonkeyPatch, until: str) -> None:
+    """Have nobody see the newest run's journal until *until*, of the lock, is called."""
+    journal = max((site.root / ".deploykit" / "runs").glob("*/journal.jsonl"))
+    aside = journal.rename(journal.with_name("aside"))
+    taken = getattr(lock, until)
+
+    def take(*words: Any, **options: Any) -> int:
+        if aside.exists():
+            aside.rename(journal)
+        epoch: int = taken(*words, **options)
+        return epoch
+
+    monkeypatch.setattr(lock, until, take)
+
+
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+def test_a_run_is_not_let_go_that_has_begun_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Its controller wrote its plans after we looked, and before we fenced it."""
+    production = site.declare(GOOD)
+    site.killed("run", "stage_started")
+    unseen(site, monkeypatch, "take_over")
+    result = getattr(api, verb)(production)
+    assert result is not None
+    assert result.state == ("sealed" if verb == "resume" else "rolled_back")
+    assert site.lines("log") == (FORWARD if verb == "resume" else NOTHING)
+    assert not site.is_locked()
+
+
+def test_a_rollback_is_refused_over_a_run_that_has_begun_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would undo an older one beneath it."""
+    production = site.declare(GOOD)
+    assert api.run(production).ok
+    site.killed("run", "stage_started")
+    assert api.lock_release(production, force=True)
+    unseen(site, monkeypatch, "take")
+    with pytest.raises(Refused, match="is unfinished") as refused:
+        api.rollback(production)
+    assert "deploykit rollback production" in refused.value.then
+    assert site.lines("log") == FORWARD
+    assert not site.is_locked()
 
 
 @pytest.mark.parametrize(
