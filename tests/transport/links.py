@@ -20,7 +20,8 @@ __all__ = ["connected", "retrying", "session", "target"]
 def target(host: Host, **options: Any) -> Target:
     """Return the deploykit host for a host of the test bed."""
     known = {"host_key": host.host_key, "identity": str(host.identity), "user": "deploy"}
-    return Target(host.ip, **{**known, "name": host.name, **options})
+    address = options.pop("address", host.ip)
+    return Target(address, **{**known, "name": host.name, **options})
 
 
 @contextmanager
@@ -35,10 +36,12 @@ def connected(aim: Target) -> Iterator[ssh.SSHTransport]:
 
 @contextmanager
 def retrying(
-    host: Host, tell: Callable[..., None] = lambda _event, **_keys: None
+    host: Host,
+    tell: Callable[..., None] = lambda _event, **_keys: None,
+    aim: Target | None = None,
 ) -> Iterator[RetryingTransport]:
     """Give a connection that comes back when it is lost."""
-    transport = RetryingTransport(lambda: ssh.connect(target(host)), tell)
+    transport = RetryingTransport(lambda: ssh.connect(aim or target(host)), tell)
     try:
         yield transport
     finally:
@@ -46,7 +49,7 @@ def retrying(
 
 
 @contextmanager
-def session(host: Host, root: str = "/srv/shop") -> Iterator[Session]:
-    """Give a host as the engine sees it."""
-    with retrying(host) as transport:
+def session(host: Host, root: str = "/srv/shop", aim: Target | None = None) -> Iterator[Session]:
+    """Give a host as the engine sees it, reached by itself or by *aim*."""
+    with retrying(host, aim=aim) as transport:
         yield Session(host.name, transport, Layout(root), Scrubber())

@@ -6,6 +6,7 @@ import os
 import shutil
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +16,8 @@ from deploykit.shell import quote
 from deploykit.source import read_tree
 from deploykit.transport.upload import Earlier, present, upload
 from tests.farm import Host, Hosts
-from tests.transport.links import session
+from tests.transport.cutting import Relay
+from tests.transport.links import session, target
 
 FOLDER = "/srv/up load"
 
@@ -162,6 +164,38 @@ def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path, 
     assert sent == [entry.sha256 for entry in sorted(entries, key=lambda e: e.path)]
     assert told[-1]["of"] < 8
     assert next(calls) > cuts[-1]
+
+
+@pytest.mark.parametrize("after", [1, 5_000, 40_000, 100_000, 170_000, 250_000, 330_000, 420_000])
+def test_an_upload_may_be_cut_after_any_byte(folder: Host, tmp_path: Path, after: int) -> None:
+    """And cut again when it goes on; another machine finds what one more has left."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    noise = Random(after)
+    for name, size in (("a", 100_000), ("b/c", 5), ("b/d", 200_000), ("e", 0), ("f", 99_999)):
+        (old / name).parent.mkdir(parents=True, exist_ok=True)
+        (old / name).write_bytes(noise.randbytes(size))
+    shutil.copytree(old, new)
+    (new / "b" / "d").write_bytes(noise.randbytes(150_000))
+    (new / "g").symlink_to("b/d")
+    for source, earlier, size in ((old, None, 400_000), (new, released(folder, old), 150_000)):
+        folder.root(f"rm -rf '{FOLDER}'*")
+        entries = read_tree(source).entries
+        with Relay(folder.ip, 22) as relay:
+            aim = target(folder, address="127.0.0.1", port=relay.port)
+
+            def again() -> None:
+                if relay.cuts == 1:
+                    relay.cut_after(after)
+
+            with session(folder, aim=aim) as place:
+                assert place.query("true").ok
+                relay.cut_after(after)
+                upload(place, source, entries, FOLDER, 1, lambda **_: None, again, earlier)
+        assert relay.cuts >= (1 if after < size else 0)
+        found = folder.root(f"cd '{FOLDER}.1'; find . -type f -exec sha256sum -z {{}} +").stdout
+        sent = {line[68:]: line[:64] for line in found.split("\0") if line}
+        assert sent == {entry.path: entry.sha256 for entry in entries if entry.sha256}
+        assert modes(folder) == {entry.path: f"{entry.mode:o}" for entry in entries}
 
 
 def test_an_upload_ends_between_two_pieces_when_asked(folder: Host, tmp_path: Path) -> None:
