@@ -260,13 +260,16 @@ def test_a_disk_that_fills_while_files_are_sent_makes_no_release(
 
 
 def test_a_disk_that_a_command_has_filled_ends_in_an_error(hosts: Hosts, tmp_path: Path) -> None:
-    """The next command cannot even be sent there: it is said once, and the way back is free."""
+    """As soon as one cannot be written down it does not begin either, and the way back is free."""
     shop = _on_small_disk(hosts, tmp_path)
     fill = Shell("fill", do="cat /dev/zero >zero || :", undo="rm -f zero")
-    large = Shell("large", do=f"touch large # {'x' * 200_000}")
-    result = shop.environment(fill, large).run()
+    more = [
+        Shell(f"more-{number}", do=f"touch more-{number}", undo=f"rm -f more-{number}")
+        for number in range(40)
+    ]
+    result = shop.environment(fill, *more).run()
     assert (result.exit_code, result.state) == (1, "rolled_back")
-    assert "disk full?" in str(result.error)
+    assert "could not be started: the disk is full" in str(result.error)
     assert shop.host.root(f"cd {ROOT}; ls").stdout == ""
     assert not shop.is_locked()
 

@@ -121,12 +121,17 @@ class _Work:
             (Link(entry.path, entry.target) for entry in self.entries if entry.kind == "link"),
         )
         done = self.place.transport.feed(
-            fill("mkdir -p -- {0} && cd -- {0} && gzip -dc | tar -xof -", self.folder),
+            fill(
+                "export LC_ALL=C; mkdir -p -- {0} && cd -- {0} && gzip -dc | tar -xof -",
+                self.folder,
+            ),
             packed(archived(members)),
         )
         if done.exit_code != 0:
             said = done.stderr.decode(errors="replace").strip().split("\n")[0]
-            raise TransferFailed(f"{self.place.name}: cannot write {self.folder}: {said}")
+            raise TransferFailed(
+                f"{self.place.name}: cannot write {self.folder} (disk full?): {said}"
+            )
 
     def _sized(self, entry: Entry, file: File) -> Sized:
         local = self.source / entry.path
