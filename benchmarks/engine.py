@@ -177,7 +177,7 @@ def shown(found: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             table(
-                f"A run of seven stages; {found['files']:.1f} round trips more for files, by SFTP",
+                f"A run of seven stages; {found['files']:.1f} round trips more for files",
                 ["phase", "calls", "in a row", "round trips", *times],
                 by_phase(found, ours),
             ),
