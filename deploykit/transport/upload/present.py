@@ -150,6 +150,8 @@ def copied(place: Place, what: Copies, folder: str) -> dict[str, str]:
     for root, paths in what.alike.items():
         copy = fill("xargs -0 cp --preserve=timestamps --parents -t {} --", folder)
         lines += [fill("(cd -- {} || exit\n{{", root), *_words(paths), f"}} | {copy}) 2>/dev/null"]
+    if above := sorted({posixpath.dirname(new) for new in what.moved} - {""}):
+        lines.append(fill("mkdir -p -- {}", [f"./{path}" for path in above]))
     for new, old in what.moved.items():
         lines.append(fill("cp --preserve=timestamps -- {} {} 2>/dev/null", old, f"./{new}"))
     # What turns out to be another file has to be written over.
