@@ -80,6 +80,8 @@ def _command_ended(event: Event) -> Said:
 
 
 def _upload(event: Event) -> Said:
+    if event.get("of") == 0:
+        return "plain", "nothing to send: the host has every file"
     done, total = float(event.get("done", 0)), float(event.get("total", 0))
     rate = float(event.get("rate") or 0)
     text = f"{size(done)} of {size(total)}"

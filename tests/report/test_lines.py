@@ -70,6 +70,9 @@ def test_upload_says_bytes_rate_and_time_left() -> None:
     line = line_of({**event, "of": 9})
     assert line is not None
     assert line.text == "25.0 MB of 100.0 MB, file 2 of 9, 5.0 MB/s, 15 s left"
+    nothing = line_of({**event, "done": 0, "total": 0, "files": 0, "of": 0})
+    assert nothing is not None
+    assert nothing.text == "nothing to send: the host has every file"
 
 
 def test_plain_lines() -> None:

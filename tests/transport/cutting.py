@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from contextlib import suppress
-from types import TracebackType
 
 __all__ = ["Relay"]
 
@@ -35,16 +34,7 @@ class Relay:
         with self._lock:
             self._left = size
 
-    def __enter__(self) -> Relay:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """Take no more connections."""
         self._listening.close()
 

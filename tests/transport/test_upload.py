@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -181,7 +182,7 @@ def test_an_upload_may_be_cut_after_any_byte(folder: Host, tmp_path: Path, after
     for source, earlier, size in ((old, None, 400_000), (new, released(folder, old), 150_000)):
         folder.root(f"rm -rf '{FOLDER}'*")
         entries = read_tree(source).entries
-        with Relay(folder.ip, 22) as relay:
+        with closing(Relay(folder.ip, 22)) as relay:
             aim = target(folder, address="127.0.0.1", port=relay.port)
 
             def again() -> None:

@@ -71,11 +71,11 @@ def converse(
         except TimeoutError:
             raise
         except LOST:
-            piece = b""
+            return Conversation(UNKNOWN, out.kept, err.kept, err.seen)
         if not piece:
             break
         out(piece)
-    if failed:
+    if failed:  # it has closed the channel, and there is nothing to wait for
         raise failed[0]
     errors.join(limits.DEAD_AFTER)
     known = channel.status_event.wait(limits.DEAD_AFTER)
