@@ -12,7 +12,7 @@ from deploykit import Environment, Pipeline
 from deploykit import Host as Target
 from deploykit.stage import AnyStage
 from deploykit.stages import Transfer
-from tests.farm import Host
+from tests.farm import Host, eventually
 
 PORT = 8000
 ROOT = "/srv/shop"
@@ -132,6 +132,10 @@ class Site:
                 return str(answer.read().decode())
         except (urllib.error.URLError, ConnectionError):
             return ""
+
+    def serves(self, release: str) -> bool:
+        """Wait until the page answers *release*: a server that was just started listens later."""
+        return eventually(lambda: self.page() == release, message=f"{release} serves")
 
     def current(self) -> str:
         """Return where `current` points; empty if there is none."""

@@ -31,7 +31,7 @@ def test_another_users_service_is_proved(site: Site) -> None:
     for _ in range(2):
         result = shop.run()
         assert result.ok, result.error
-        assert site.page() == result.release
+        assert site.serves(result.release)
     service = next(m for m in result.table[site.host.name] if m.kind == "service")
     assert (service.name, service.is_, service.proven) == ("shop.service", result.release, True)
 
@@ -41,7 +41,7 @@ def test_our_own_users_service_is_proved(site: Site) -> None:
     site.unit(user="deploy")
     result = site.environment(Restart("shop.service")).run()
     assert result.ok, result.error
-    assert site.page() == result.release
+    assert site.serves(result.release)
 
 
 @pytest.mark.parametrize("mode", ["crash", "crash-late"])
@@ -58,7 +58,7 @@ def test_a_release_that_does_not_come_up(site: Site, mode: str, restarts: str) -
     assert "shop.service" in str(result.error)
     assert "journalctl -u shop.service" in str(result.error)
     assert site.current() == f"releases/{first.release}"
-    eventually(lambda: site.page() == first.release)
+    assert site.serves(first.release)
 
 
 def test_an_unknown_unit(site: Site) -> None:
@@ -99,7 +99,7 @@ def test_sudo_with_a_password(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("SUDO_PASSWORD", "hunter2")
     result = shop.run()
     assert result.ok, result.error
-    assert site.page() == result.release
+    assert site.serves(result.release)
 
 
 def test_the_start_limit(site: Site) -> None:
@@ -129,7 +129,7 @@ def test_a_reload_is_proved_by_its_workers(site: Site) -> None:
     second = shop.run()
     assert second.ok, second.error
     assert site.main() == master
-    eventually(lambda: site.page() == second.release)
+    assert site.serves(second.release)
 
 
 def test_a_reload_is_undone(site: Site) -> None:
@@ -140,7 +140,7 @@ def test_a_reload_is_undone(site: Site) -> None:
     first = site.environment(restart).run()
     assert first.ok, first.error
     assert site.environment(restart, BREAK).run(again=True).state == "rolled_back"
-    eventually(lambda: site.page() == first.release)
+    assert site.serves(first.release)
 
 
 def test_a_unit_that_cannot_reload(site: Site) -> None:
@@ -161,9 +161,9 @@ def test_a_user_unit(site: Site) -> None:
     restart = Restart(Systemd("shop.service", user=True))
     first = site.environment(restart).run()
     assert first.ok, first.error
-    assert site.page() == first.release
+    assert site.serves(first.release)
     assert site.environment(restart, BREAK).run(again=True).state == "rolled_back"
-    assert site.page() == first.release
+    assert site.serves(first.release)
     site.host.ssh("XDG_RUNTIME_DIR=/run/user/1000 systemctl --user stop shop.service")
 
 
@@ -180,7 +180,7 @@ def test_a_failure_after_the_restart(site: Site) -> None:
     assert first.ok, first.error
     result = site.environment(Restart("shop.service"), BREAK).run(again=True)
     assert (result.exit_code, result.state) == (1, "rolled_back"), result.error
-    assert site.page() == first.release
+    assert site.serves(first.release)
     assert site.current() == f"releases/{first.release}"
 
 
@@ -223,7 +223,7 @@ def test_a_paused_service(site: Site) -> None:
     result = site.environment(*stages, BREAK).run(again=True)
     assert (result.exit_code, result.state) == (1, "rolled_back"), result.error
     assert site.host.read("/srv/shop/seen") == "inactive\n"
-    assert site.page() == first.release
+    assert site.serves(first.release)
 
 
 def test_a_socket_would_end_the_pause(site: Site) -> None:
