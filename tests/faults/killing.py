@@ -39,8 +39,7 @@ not read; `after` its answer was read, and before anything came of that.
 SCRIPTS = {
     b"\ndk_start\n": "start guardian",
     b"/.deploykit/manifests || exit": "prepare",
-    b" && chmod ": "set modes",
-    b"cp --preserve=timestamps": "copy what is there",
+    b" -exec chmod ": "finish the upload",
 }
 """Scripts that change something although they are sent as queries are, by what only they hold."""
 

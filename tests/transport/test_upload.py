@@ -16,7 +16,9 @@ from deploykit.release import Manifest
 from deploykit.shell import quote
 from deploykit.source import read_tree
 from deploykit.transport.upload import Earlier, present, upload
-from tests.farm import Host, Hosts
+from deploykit.transport.upload.finishing import finish
+from deploykit.transport.upload.present import Copies
+from tests.farm import Host, Hosts, eventually
 from tests.transport.cutting import Relay
 from tests.transport.links import session, target
 
@@ -120,6 +122,68 @@ def test_only_what_has_changed_is_sent(folder: Host, tmp_path: Path) -> None:
     assert folder.root(f"cat {quote(earlier.folder)}/same").stdout == "same " * 100
 
 
+def test_every_mode_is_the_manifest_s(folder: Host, tmp_path: Path) -> None:
+    """Folders that nobody may write to or enter, too; and again where all of it is copied."""
+    kinds = {"usual": 0o755, "usual/x": 0o755, "closed": 0o555, "shared": 0o2775, "hidden": 0o600}
+    for name, mode in kinds.items():
+        (tmp_path / name).mkdir()
+        for number, file_mode in enumerate((0o644, 0o644, 0o755, 0o400, 0o666)):
+            (tmp_path / name / str(number)).write_text(f"{name} {number}")
+            (tmp_path / name / str(number)).chmod(file_mode)
+        (tmp_path / name / "link").symlink_to("0")
+        (tmp_path / name).chmod(mode)
+    entries = read_tree(tmp_path).entries
+    expected = {entry.path: f"{entry.mode:o}" for entry in entries}
+    assert expected["hidden/3"] == "400"
+    send(folder, tmp_path)
+    assert modes(folder) == expected
+    folder.root(f"mv '{FOLDER}.1' /srv/rel && chmod -R u+rwX,g+w /srv/rel")
+    folder.write("/srv/rel.json", Manifest(entries).to_json())
+    told = send(folder, tmp_path, Earlier("/srv/rel", "/srv/rel.json"))
+    assert told[-1]["of"] == 0
+    assert modes(folder) == expected
+
+
+@pytest.mark.parametrize("lacking", ["openssl", "sort"])
+def test_a_host_without_a_tool(folder: Host, tmp_path: Path, lacking: str) -> None:
+    """What is there is verified all the same, by what every host has."""
+    for name in ("a", "it's\nb", "c"):
+        (tmp_path / name).write_text(name)
+    program = folder.root(f"readlink -f $(command -v {lacking})").stdout.strip()
+    folder.root(f"chmod 0700 {program}")
+    try:
+        earlier = released(folder, tmp_path)
+        folder.root(f"echo x >{quote(earlier.folder)}/c")
+        assert send(folder, tmp_path, earlier)[-1]["of"] == 1
+    finally:
+        folder.root(f"chmod 0755 {program}")
+    assert folder.root(f"cat '{FOLDER}.1/c'").stdout == "c"
+
+
+def test_an_end_may_come_twice(folder: Host, tmp_path: Path) -> None:
+    """The answer may be lost with the link: then it is done again, by whoever asks again."""
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "folder").mkdir()
+    send(folder, tmp_path)
+    entries = read_tree(tmp_path).entries
+    folder.root(f"cp -a '{FOLDER}.1' '{FOLDER}.1-1'; echo half >'{FOLDER}.1/file'")
+    with session(folder) as place:
+        for _ in range(2):
+            wrong = finish(place, f"{FOLDER}.1-1", f"{FOLDER}.1", entries, Copies({}, {}))
+            assert wrong == frozenset()
+            assert folder.root(f"cat '{FOLDER}.1/file'").stdout == "text"
+        folder.root(f"rm -r '{FOLDER}.1/file' '{FOLDER}.1/folder'; touch '{FOLDER}.1/more'")
+        assert finish(place, FOLDER + ".1", FOLDER + ".1", entries, Copies({}, {})) == {"file"}
+
+
+def test_what_is_there_beside_it_stays(folder: Host, tmp_path: Path) -> None:
+    """A file that no manifest names is no reason to send all others again."""
+    (tmp_path / "file").write_text("text")
+    folder.write(f"{FOLDER}.1/stray", "x", owner="deploy:deploy")
+    assert send(folder, tmp_path)[-1]["of"] == 1
+    assert modes(folder) == {"file": "644", "stray": "644"}
+
+
 def test_what_an_earlier_release_does_not_have_is_sent(folder: Host, tmp_path: Path) -> None:
     """Its manifest may lie, its files may be edited, gone, or something else by now."""
     for name in ("edited", "gone", "folder", "linked", "same"):
@@ -150,13 +214,14 @@ def test_a_manifest_that_is_none_is_of_no_use(folder: Host, tmp_path: Path, mani
 
 def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path, way: str) -> None:
     """Over a new connection, with what is not there, and the files that are there are not sent."""
-    for number in range(8):
-        (tmp_path / f"file{number}").write_bytes(os.urandom(100_000))
+    for number in range(16):
+        (tmp_path / f"file{number:02}").write_bytes(os.urandom(100_000))
     told: list[dict[str, int]] = []
-    calls, cuts = count(), {"stream": (5, 8), "sftp": (9, 20)}[way]
+    calls, cuts = count(), {"stream": (10, 14), "sftp": (20, 40)}[way]
 
     def check() -> None:
         if next(calls) in cuts:
+            eventually(lambda: folder.root(f"find '{FOLDER}.1' -size +97k").stdout)
             folder.root("pkill -o -u deploy sshd")
 
     entries = read_tree(tmp_path).entries
@@ -164,7 +229,7 @@ def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path, 
         upload(place, tmp_path, entries, FOLDER, 1, lambda **keys: told.append(keys), check)
     sent = folder.root(f"cd '{FOLDER}.1'; sha256sum file*").stdout.split()[::2]
     assert sent == [entry.sha256 for entry in sorted(entries, key=lambda e: e.path)]
-    assert told[-1]["of"] < 8
+    assert told[-1]["of"] < 16
     assert next(calls) > cuts[-1]
 
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 from deploykit.errors import LinkLost, TransferFailed
 from deploykit.release import Entry
-from deploykit.shell import fill, quote
+from deploykit.shell import fill
 from deploykit.transport.base import File
-from deploykit.transport.upload.archive import Folder, Link, Sized, archived, packed
-from deploykit.transport.upload.present import Earlier, Found, Place, copied, copies, digests, look
+from deploykit.transport.upload.archive import Sized
+from deploykit.transport.upload.finishing import finish
+from deploykit.transport.upload.packing import Pace, streams
+from deploykit.transport.upload.present import (
+    WITHIN,
+    Copies,
+    Earlier,
+    Found,
+    Place,
+    copies,
+    look,
+)
 
 __all__ = ["upload"]
 
@@ -57,13 +67,15 @@ def upload(
     final = f"{folder}.{epoch}"
     losses = whole = number = 0
     while True:
+        asked = time.monotonic()
         found = look(place, folder, earlier)  # this waits for a link that was lost
+        pace = Pace(time.monotonic() - asked)
         losses, whole = (0 if len(found.there) > whole else losses), len(found.there)
         # Whatever received the last try may still write, hours after a link was lost in silence.
         own = f"{final}-{number}" if number else final
         work = _Work(place, source, entries, own, tell, check)
         try:
-            return work.bring(found, earlier.folder if earlier else "", final)
+            return work.bring(found, earlier.folder if earlier else "", final, pace)
         except LinkLost:
             losses, number = losses + 1, number + 1
             if losses == LOSSES:
@@ -81,138 +93,139 @@ class _Work:
     tell: Callable[..., None]
     check: Callable[[], None]
 
-    def bring(self, found: Found, earlier: str, final: str) -> None:
-        """Copy what is on the host already, send what is not, verify it, and name it *final*."""
-        missing = self._missing(found, earlier)
-        progress = _Progress(missing, self.tell, self.check)
-        files = (_file(self.source, entry, progress) for entry in missing)
-        if found.unpacks:
-            self._send_stream(zip(missing, files, strict=True), progress)
-        else:
-            self._send_files(files, progress)
-        then = _modes([entry for entry in self.entries if entry.kind != "link"])
-        if self.folder != final:
-            then += fill(" && {{ [ ! -e {0} ] || mv -- {0} {1}; }}", final, f"{self.folder}.old")
-            then += fill(" && mv -- {} {}", self.folder, final)
-        self._verify(missing, then)
-        progress.end()
-
-    def _missing(self, found: Found, earlier: str) -> list[Entry]:
-        """Have the host copy what it has; return the files that it has not."""
-        files = [entry for entry in self.entries if entry.kind == "file"]
-        own = posixpath.basename(self.folder)
-        missing = [e for e in files if found.there.get(f"{own}/{e.path}") != e.sha256]
-        known = copies(missing, self.folder, found.there, (earlier, found.earlier))
-        if not known:
-            return missing
-        now = copied(self.place, known, self.folder)
-        return [entry for entry in files if now.get(entry.path) != entry.sha256]
-
-    def _send_stream(self, files: Iterable[tuple[Entry, File]], progress: _Progress) -> None:
+    def bring(self, found: Found, earlier: str, final: str, pace: Pace) -> None:
         """
-        Send *files*, and make all folders and links, by one stream.
+        Send what is not on the host already, have the rest copied there, and name it *final*.
 
         Raises:
-            TransferFailed: the host cannot unpack it.
+            TransferFailed: a file there is not what was sent.
         """
-        members: Iterator[Folder | Link | Sized] = chain(
-            (Folder(entry.path) for entry in self.entries if entry.kind == "dir"),
-            (self._sized(entry, progress.counted(file)) for entry, file in files),
-            (Link(entry.path, entry.target) for entry in self.entries if entry.kind == "link"),
-        )
-        done = self.place.transport.feed(
-            fill(
-                "export LC_ALL=C; mkdir -p -- {0} && cd -- {0} && gzip -dc | tar -xof -",
-                self.folder,
-            ),
-            packed(archived(members)),
-        )
-        if done.exit_code != 0:
-            said = done.stderr.decode(errors="replace").strip().split("\n")[0]
-            raise TransferFailed(
-                f"{self.place.name}: cannot write {self.folder} (disk full?): {said}"
-            )
+        files = [entry for entry in self.entries if entry.kind == "file"]
+        own = posixpath.basename(self.folder)
+        absent = [e for e in files if found.there.get(f"{own}/{e.path}") != e.sha256]
+        known = copies(absent, self.folder, found.there, (earlier, found.earlier))
+        there = known.paths
+        missing = [entry for entry in absent if entry.path not in there]
+        progress = _Progress(self.tell, self.check)
+        sent: set[Entry] = set()
+        while True:
+            self._send(missing, progress, pace if found.unpacks else None)
+            sent.update(missing)
+            wrong = finish(self.place, self.folder, final, self.entries, known)
+            if not wrong:
+                return progress.end()
+            missing = [entry for entry in files if entry.path in wrong]
+            for entry in missing:
+                if entry in sent:
+                    raise self._not_sent(entry)
+            self._remove(missing)
+            known = Copies({}, {})
+
+    def _send(self, files: Sequence[Entry], progress: _Progress, pace: Pace | None) -> None:
+        if not files:
+            return
+        progress.expect(files)
+        reading = (_file(f"{self.source}/{e.path}", e, progress) for e in files)
+        if pace:
+            self._send_streams(zip(files, reading, strict=True), pace)
+        else:
+            self._send_files(reading)
+
+    def _send_streams(self, files: Iterable[tuple[Entry, File]], pace: Pace) -> None:
+        """
+        Send *files* as archives.
+
+        Raises:
+            TransferFailed: the host cannot unpack them.
+        """
+        sized = (self._sized(entry, file) for entry, file in files)
+        for is_packed, pieces in streams(sized, pace):
+            unpack = "gzip -dc | tar -xof -" if is_packed else "tar -xof -"
+            command = fill("export LC_ALL=C; mkdir -p -- {0} && cd -- {0} && ", self.folder)
+            done = self.place.transport.feed(command + unpack, pieces)
+            if done.exit_code != 0:
+                said = done.stderr.decode(errors="replace").strip().split("\n")[0]
+                raise TransferFailed(
+                    f"{self.place.name}: cannot write {self.folder} (disk full?): {said}"
+                )
 
     def _sized(self, entry: Entry, file: File) -> Sized:
-        local = self.source / entry.path
+        local = f"{self.source}/{entry.path}"
         try:
-            return Sized(file, entry.size, int(local.lstat().st_mtime))
+            return Sized(file, entry.size, int(os.lstat(local).st_mtime))
         except OSError as error:
             raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
 
-    def _send_files(self, files: Iterable[File], progress: _Progress) -> None:
-        """Send *files* over SFTP, with all folders and links."""
+    def _send_files(self, files: Iterable[File]) -> None:
+        """Send *files* over SFTP."""
         sftp = self.place.transport.files()
         dirs = [entry for entry in self.entries if entry.kind == "dir"]
         inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
         sftp.mkdirs([(self.folder, 0o755), *inside])
-        placed = (replace(file, path=f"{self.folder}/{file.path}") for file in files)
-        sftp.write_all(placed, progress.sent)
-        links = [entry for entry in self.entries if entry.kind == "link"]
-        sftp.symlinks((entry.target, f"{self.folder}/{entry.path}") for entry in links)
+        sftp.write_all(
+            (replace(file, path=f"{self.folder}/{file.path}") for file in files), lambda _size: None
+        )
 
-    def _verify(self, sent: Sequence[Entry], then: str) -> None:
-        """
-        Compare what the host holds with what was sent; do the script *then* in the same trip.
+    def _remove(self, files: Sequence[Entry]) -> None:
+        """Remove copies that are not what they were said to be."""
+        lines = [fill("cd -- {} && chmod -R u+w . || exit 1", self.folder)]
+        lines += [fill("rm -rf -- {}", f"./{entry.path}") for entry in files]
+        self.place.query("\n".join(lines), timeout=WITHIN)
 
-        Raises:
-            TransferFailed: a file there is another one.
-        """
-        there = digests(self.place, self.folder, [entry.path for entry in sent], then)
-        for entry in sent:
-            if there.get(entry.path) != entry.sha256:
-                raise TransferFailed(
-                    f"{self.place.name}: {self.folder}/{entry.path} is not what was sent "
-                    "(disk full?)"
-                )
-
-
-def _file(source: Path, entry: Entry, progress: _Progress) -> File:
-    """Return *entry* as it is to be written; read, it is compared with the manifest."""
-    local = source / entry.path
-
-    def pieces(size: int) -> Iterator[bytes]:
-        read = hashlib.sha256()
+    def _not_sent(self, entry: Entry) -> TransferFailed:
+        """Return why a file on the host is not the one that was packed."""
+        local = f"{self.source}/{entry.path}"
         try:
-            with local.open("rb") as stream:
-                while piece := stream.read(size):
-                    read.update(piece)
+            with Path(local).open("rb") as stream:
+                now = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            return TransferFailed(f"{local} cannot be read: {error.strerror}")
+        if now != entry.sha256:
+            return _changed(local)
+        return TransferFailed(
+            f"{self.place.name}: {self.folder}/{entry.path} is not what was sent (disk full?)"
+        )
+
+
+def _file(local: str, entry: Entry, progress: _Progress) -> File:
+    """Return *entry* as it is to be written; what is read has its size, or it has changed."""
+
+    def pieces(most: int) -> Iterator[bytes]:
+        left = entry.size
+        try:
+            # A Path takes as long as reading a small file does.
+            with open(local, "rb", buffering=0) as stream:  # noqa: PTH123
+                while left and (piece := stream.read(min(most, left))):
+                    left -= len(piece)
+                    progress.sent(len(piece))
                     yield piece
         except OSError as error:
             raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
-        if read.hexdigest() != entry.sha256:
-            raise TransferFailed(
-                f"{local} changed while it was being sent",
-                then="run again when nothing writes to it",
-            )
+        if left:
+            raise _changed(local)
         progress.file()
 
     return File(entry.path, entry.mode | 0o600, pieces)
 
 
-def _modes(entries: Sequence[Entry]) -> str:
-    """Return a script that sets the manifest's modes, whatever the umask was: folders last."""
-    modes: dict[int, list[str]] = {}
-    for entry in sorted(entries, key=lambda e: (e.kind == "dir", e.path)):
-        modes.setdefault(entry.mode, []).append(entry.path)
-    script = ["chmod 755 ."]
-    for mode, paths in modes.items():
-        for at in range(0, len(paths), 200):
-            words = " ".join(quote(f"./{path}") for path in paths[at : at + 200])
-            script.append(f"chmod {mode:o} -- {words}")
-    return " && ".join(script)
+def _changed(local: str) -> TransferFailed:
+    return TransferFailed(
+        f"{local} changed while it was being sent", then="run again when nothing writes to it"
+    )
 
 
 class _Progress:
     """Counts bytes and files, and tells of them now and then."""
 
-    def __init__(
-        self, files: Sequence[Entry], tell: Callable[..., None], check: Callable[[], None]
-    ) -> None:
-        self._total, self._of = sum(entry.size for entry in files), len(files)
+    def __init__(self, tell: Callable[..., None], check: Callable[[], None]) -> None:
         self._tell, self._check = tell, check
-        self._done = self._files = 0
+        self._total = self._of = self._done = self._files = 0
         self._began = self._told = time.monotonic()
+
+    def expect(self, files: Sequence[Entry]) -> None:
+        """Count *files* as to be sent."""
+        self._total += sum(entry.size for entry in files)
+        self._of += len(files)
 
     def sent(self, size: int) -> None:
         """Count *size* bytes."""
@@ -220,16 +233,6 @@ class _Progress:
         self._done += size
         if time.monotonic() - self._told >= EVERY:
             self._say()
-
-    def counted(self, file: File) -> File:
-        """Return *file*, of which the bytes count when they are read."""
-
-        def pieces(size: int) -> Iterator[bytes]:
-            for piece in file.pieces(size):
-                self.sent(len(piece))
-                yield piece
-
-        return replace(file, pieces=pieces)
 
     def file(self) -> None:
         """Count a file."""

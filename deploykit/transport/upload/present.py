@@ -13,7 +13,18 @@ from deploykit.release import Entry, Manifest
 from deploykit.shell import fill, quote
 from deploykit.transport.base import Transport
 
-__all__ = ["Copies", "Earlier", "Found", "Place", "copied", "copies", "digests", "look"]
+__all__ = [
+    "WITHIN",
+    "WORDS",
+    "Copies",
+    "Earlier",
+    "Found",
+    "Place",
+    "copies",
+    "copying",
+    "listed",
+    "look",
+]
 
 WITHIN = 600.0  # seconds that a host may read and copy
 WORDS = 200  # paths in one line of a script
@@ -60,9 +71,10 @@ class Copies:
     alike: Mapping[str, Sequence[str]]
     moved: Mapping[str, str]
 
-    def __bool__(self) -> bool:
-        """Return whether there is any."""
-        return bool(self.alike or self.moved)
+    @property
+    def paths(self) -> frozenset[str]:
+        """Return what will be there, relative to the new tree."""
+        return frozenset(self.moved).union(*self.alike.values())
 
 
 @dataclass(frozen=True)
@@ -100,8 +112,8 @@ def look(place: Place, folder: str, earlier: Earlier | None) -> Found:
     if earlier:
         script += fill("printf '\\0'\ncat -- {} 2>/dev/null || :", earlier.manifest)
     unpacks, _, rest = place.query(script, timeout=WITHIN).output.partition("\0\0")
-    listed, _, manifest = f"\0{rest}".partition("\0\0")
-    return Found(bool(unpacks), _parsed(listed), _entries(manifest))
+    sums, _, manifest = f"\0{rest}".partition("\0\0")
+    return Found(bool(unpacks), listed(sums), _entries(manifest))
 
 
 def copies(
@@ -139,43 +151,33 @@ def copies(
     return Copies(alike, moved)
 
 
-def copied(place: Place, what: Copies, folder: str) -> dict[str, str]:
+def copying(what: Copies) -> list[str]:
     """
-    Copy *what* into *folder*, and return the sha256 of every regular file in that, by path.
+    Return a script that copies into the folder in which it runs.
 
     What cannot be copied is not there afterwards, or is not what was wanted. Nothing is linked:
     whoever writes to a file of one release must not change another.
     """
-    lines = [fill("mkdir -p -- {0} && cd -- {0} || exit 1", folder)]
+    lines = ["here=$PWD"]
     for root, paths in what.alike.items():
-        copy = fill("xargs -0 cp --preserve=timestamps --parents -t {} --", folder)
-        lines += [fill("(cd -- {} || exit\n{{", root), *_words(paths), f"}} | {copy}) 2>/dev/null"]
+        copy = 'xargs -0 cp --preserve=timestamps --parents -t "$here" --'
+        lines += [fill("(cd -- {} || exit\n{{", root), *_named(paths), f"}} | {copy}) 2>/dev/null"]
     if above := sorted({posixpath.dirname(new) for new in what.moved} - {""}):
         lines.append(fill("mkdir -p -- {}", [f"./{path}" for path in above]))
     for new, old in what.moved.items():
         lines.append(fill("cp --preserve=timestamps -- {} {} 2>/dev/null", old, f"./{new}"))
-    # What turns out to be another file has to be written over.
-    lines += ["chmod -R u+w .", "find . -type f -exec sha256sum -z {} +"]
-    return _parsed(place.query("\n".join(lines), timeout=WITHIN).output)
+    return lines
 
 
-def digests(place: Place, folder: str, paths: Sequence[str], then: str) -> dict[str, str]:
-    """Return the sha256 of those *paths* in *folder* that are there; after that, do *then*."""
-    lines = [fill("cd -- {} || exit 1", folder)]
-    if paths:
-        lines += ["{", *_words(paths), "} | xargs -0 sha256sum -z -- 2>/dev/null"]
-    return _parsed(place.query("\n".join([*lines, then]), timeout=WITHIN).output)
-
-
-def _words(paths: Sequence[str]) -> Iterator[str]:
+def _named(paths: Sequence[str]) -> Iterator[str]:
     """Give lines that print *paths*, each with a null after it."""
     for at in range(0, len(paths), WORDS):
-        words = " ".join(quote(f"./{path}") for path in paths[at : at + WORDS])
-        yield f"printf '%s\\0' {words}"
+        yield fill("printf '%s\\0' {}", [f"./{path}" for path in paths[at : at + WORDS]])
 
 
-def _parsed(listed: str) -> dict[str, str]:
-    lines = (line for line in listed.split("\0") if line)
+def listed(sums: str) -> dict[str, str]:
+    """Return what `sha256sum -z` has printed: the sha256 of each path, which is relative."""
+    lines = (line for line in sums.split("\0") if line)
     return {line[66:].removeprefix("./"): line[:64] for line in lines}
 
 

@@ -1,0 +1,121 @@
+"""The end of an upload: what the host copies, folders, links, modes, and every file verified."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from deploykit.release import Entry
+from deploykit.shell import fill
+from deploykit.transport.upload.present import (
+    WITHIN,
+    WORDS,
+    Copies,
+    Place,
+    copying,
+    listed,
+)
+
+__all__ = ["finish"]
+
+# Where files are the same as in the manifest, their sums are, too, and only one has to travel.
+# openssl is several times as fast as sha256sum where that does not use the processor's own SHA.
+ALL = r"""find . -type f -print0 | sort -z | {
+  if command -v openssl >/dev/null; then xargs -0 openssl dgst -sha256 -r
+  else xargs -0 sha256sum -z; fi
+} 2>/dev/null | sha256sum"""
+
+
+def finish(
+    place: Place, folder: str, final: str, entries: Sequence[Entry], copies: Copies
+) -> frozenset[str]:
+    """
+    Complete *folder* and rename it to *final*, unless a file in it is not as it should be.
+
+    May be done twice, when its answer is lost.
+
+    Args:
+        place: the host.
+        folder: absolute path.
+        final: absolute path, or the same one.
+        entries: what is to be in it.
+        copies: what is to be copied into it.
+
+    Returns:
+        The files that differ or are not there; empty when all is done.
+
+    Raises:
+        CommandFailed: a folder, link or mode cannot be made.
+    """
+    files = sorted((e for e in entries if e.kind == "file"), key=lambda e: e.path.encode())
+    end = "\n".join([*_modes(entries), *_rename(folder, final)])
+    script = [
+        "export LC_ALL=C",
+        fill("old={}", f"{final}.old"),
+        fill('[ -d {0} ] || {{ [ -d "$old" ] && [ -d {1} ]; }} || mkdir -- {0}', folder, final),
+        fill("cd -- {} 2>/dev/null || cd -- {} || exit 1", folder, final),
+        *_folders_and_links(entries),
+        *copying(copies),
+        f"all=$({ALL})",
+        fill("case $all in {}*|{}*) ;; *)", *_sums(files)),
+        "  printf 'differ\\0'; find . -type f -exec sha256sum -z {} +; exit ;; esac",
+        end,
+    ]
+    differ, _, there = place.query("\n".join(script), timeout=WITHIN).output.partition("\0")
+    if not differ:
+        return frozenset()
+    found = listed(there)
+    wrong = frozenset(entry.path for entry in files if found.get(entry.path) != entry.sha256)
+    if not wrong:  # there is more than there should be, or no such tool
+        place.query("\n".join([fill("cd -- {} || exit 1", folder), end]), timeout=WITHIN)
+    return wrong
+
+
+def _sums(files: Sequence[Entry]) -> Iterator[str]:
+    """Give the sum of what `openssl`, and of what `sha256sum -z`, print of *files*."""
+    lines: tuple[Callable[[Entry], str], ...] = (
+        lambda entry: f"{entry.sha256} *./{entry.path}\n",
+        lambda entry: f"{entry.sha256}  ./{entry.path}\0",
+    )
+    for line in lines:
+        yield hashlib.sha256("".join(map(line, files)).encode()).hexdigest()
+
+
+def _folders_and_links(entries: Sequence[Entry]) -> Iterator[str]:
+    for folders in _words(entry for entry in entries if entry.kind == "dir"):
+        yield fill("mkdir -p -- {} || exit 1", folders)
+    for entry in entries:
+        if entry.kind == "link":
+            words = f"./{entry.path}", entry.target
+            yield fill("[ -L {0} ] || ln -sn -- {1} {0} || exit 1", *words)
+
+
+def _modes(entries: Sequence[Entry]) -> Iterator[str]:
+    """Give lines that set the manifest's modes, whatever the umask was: folders last."""
+    for kind, letter, usual in (("file", "f", 0o644), ("dir", "d", 0o755)):
+        of_kind = [entry for entry in entries if entry.kind == kind]
+        counted = Counter(e.mode for e in of_kind if e.mode & 0o500 == 0o500 or kind == "file")
+        most = counted.most_common(1)[0][0] if counted else usual
+        yield fill("find . -type {} -exec chmod {} {{}} + || exit 1", letter, f"{most:o}")
+        # A folder that nobody may enter comes after what is in it.
+        others = {entry.mode for entry in of_kind} - {most}
+        for mode in sorted(others, key=lambda mode: not mode & 0o100):
+            for paths in _words(entry for entry in reversed(of_kind) if entry.mode == mode):
+                yield fill("chmod {} -- {} || exit 1", f"{mode:o}", paths)
+    yield "chmod 755 ."
+
+
+def _rename(folder: str, final: str) -> Iterator[str]:
+    if folder != final:
+        yield fill(
+            'if [ -d {0} ]; then mkdir -p -- "$old" && {{ [ ! -e {1} ] || mv -- {1} "$old"; }} '
+            "&& mv -- {0} {1}; fi",
+            folder,
+            final,
+        )
+
+
+def _words(entries: Iterable[Entry]) -> Iterator[list[str]]:
+    paths = [f"./{entry.path}" for entry in entries]
+    return (paths[at : at + WORDS] for at in range(0, len(paths), WORDS))

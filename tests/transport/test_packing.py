@@ -1,0 +1,126 @@
+"""Compression is done where it pays, and not at all where the link outruns every compressor."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+
+from deploykit.transport.upload.packing import (
+    CHUNK,
+    WINDOW,
+    Member,
+    Pace,
+    compress,
+    packed,
+    streams,
+)
+from tests.transport.test_archive import made, pieces
+
+TEXT = b"".join(b"line %d of a text\n" % number for number in range(1_000_000))
+HEX = random.Random(1).randbytes(10_000_000).hex().encode()  # it becomes little less than half
+NOISE = random.Random(1).randbytes(10_000_000)
+FAR, NEAR = 0.1, 0.0  # seconds of a round trip
+
+
+@dataclass
+class Line:
+    """A link and a compressor, in seconds a byte."""
+
+    link: float
+    cost: float
+    now: float = 0.0
+
+    def clock(self) -> float:
+        """Return the time, which passes only while something is being sent."""
+        return self.now
+
+    def compress(self, chunk: bytes, deflated: bool) -> Member:
+        """Compress at this compressor's cost."""
+        return replace(compress(chunk, deflated), seconds=self.cost * len(chunk))
+
+    def send(self, content: bytes) -> list[bytes]:
+        """Return the members as which *content* was sent."""
+        sent = []
+        chunks = packed(pieces(content, 10_000), Pace(FAR), self.compress, self.clock)
+        for member in chunks:
+            self.now += self.link * len(member)
+            sent.append(member)
+        assert gzip.decompress(b"".join(sent)) == content
+        return sent
+
+
+@pytest.mark.parametrize(
+    ("content", "link", "share"),
+    [
+        (TEXT, 1e-6, (0.1, 0.5)),  # 1 MB/s: all of it is compressed
+        (HEX, 1e-10, (0.7, 0.95)),  # 10 GB/s: what came before that was known, and the probes
+        (NOISE, 1e-6, (1.0, 1.01)),  # nothing becomes less by it
+    ],
+)
+def test_what_pays_is_compressed(content: bytes, link: float, share: tuple[float, float]) -> None:
+    """By a compressor of 100 MB/s."""
+    sent = Line(link, 1e-8).send(content)
+    least, most = share
+    assert least < sum(map(len, sent)) / len(content) <= most
+
+
+def test_noise_is_stored_on_any_link() -> None:
+    """Compressing it is tried now and then only."""
+    sent = Line(1e-6, 1e-8).send(NOISE)
+    stored = [member for member in sent if len(member) > CHUNK + 20]
+    assert len(stored) > len(sent) * 0.8
+
+
+def test_nothing_is_believed_of_what_buffers_swallow() -> None:
+    """The first megabytes are compressed, however fast they seem to go."""
+    first = TEXT[: WINDOW // 2]
+    sent = Line(0.0, 1e-8).send(first)
+    assert sum(map(len, sent)) < len(first) / 2
+
+
+def test_it_fails_where_its_pieces_fail() -> None:
+    """And no thread is left that compresses for nobody."""
+
+    def broken() -> Iterator[bytes]:
+        yield TEXT
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(packed(broken(), Pace(FAR)))
+
+
+@pytest.mark.parametrize("trip", [FAR, NEAR])
+def test_a_link_begins_as_its_round_trip_lets_expect(trip: float) -> None:
+    """Compressed where a window takes long to be answered, and as it is where it does not."""
+    files = [made(str(number), TEXT[:1000]) for number in range(10)]
+    ((is_packed, archive),) = [
+        (is_packed, b"".join(all_)) for is_packed, all_ in streams(files, Pace(trip))
+    ]
+    assert is_packed == (trip == FAR)
+    text = gzip.decompress(archive) if is_packed else archive
+    with tarfile.open(fileobj=io.BytesIO(text)) as found:
+        assert found.getnames() == [f"./{number}" for number in range(10)]
+
+
+def test_a_link_that_is_another_is_noticed() -> None:
+    """Near but slow, and then fast: each archive is whole, and no file is in two or none."""
+    pace = Pace(NEAR)
+    files = [made(str(number), TEXT[: CHUNK * 4]) for number in range(200)]
+    archives: list[tuple[bool, list[str]]] = []
+    for is_packed, all_ in streams(files, pace):
+        sent = bytearray()
+        for piece in all_:
+            sent += piece
+            pace.sent(WINDOW, WINDOW * (1e-12 if archives else 1e-6))
+        text = gzip.decompress(sent) if is_packed else bytes(sent)
+        with tarfile.open(fileobj=io.BytesIO(text)) as found:
+            archives.append((is_packed, found.getnames()))
+    assert [is_packed for is_packed, _ in archives] == [False, True, False]
+    names = [name for _, names in archives for name in names]
+    assert names == [f"./{number}" for number in range(200)]
