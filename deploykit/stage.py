@@ -37,14 +37,14 @@ Optional attributes and methods, found by name:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from deploykit.command import Command, Result
 from deploykit.layout import Layout
-from deploykit.release import Entry, Ledger, Manifest
+from deploykit.release import Ledger, Manifest
 from deploykit.secrets import Secret
 
 __all__ = [
@@ -111,13 +111,15 @@ class Writer(Reader, Protocol):
     def put(self, content: bytes, path: str, mode: int = 0o600) -> None:
         """Write a small file whole: temporary name, flushed, verified, renamed."""
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
+    def upload(self, source: Path, manifest: Manifest, folder: str, like: str = "") -> None:
         """
-        Bring *entries*, found under *source*, into *folder* on the host, skipping what is there.
+        Bring *source* to the host, into *folder*`.EPOCH`, skipping what is there.
+
+        Its manifest is kept in *folder*`.EPOCH.json`.
 
         Args:
             source: a folder on the operator's machine.
-            entries: what to bring.
+            manifest: what to bring of it.
             folder: absolute path on the host.
             like: the id of a release there, from which unchanged files are copied.
 

@@ -33,7 +33,7 @@ from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import forward, plan_all, write_ahead
 from deploykit.engine.scene import Scene, look
 from deploykit.environment import Environment
-from deploykit.release import Entry
+from deploykit.release import Manifest
 from deploykit.stage import Acting, AnyStage
 
 __all__ = ["Bench", "Cut", "StageContract", "Trial"]
@@ -127,9 +127,9 @@ class _Counting:
         self._count()
         self.inner.put(content, path, mode)
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
+    def upload(self, source: Path, manifest: Manifest, folder: str, like: str = "") -> None:
         self._count()
-        self.inner.upload(source, entries, folder, like)
+        self.inner.upload(source, manifest, folder, like)
 
     def _count(self) -> None:
         if self.left[0] is not None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,7 +18,7 @@ from deploykit.engine.events import Events
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.session import Answer, Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, Fenced, PlanWrote, TransportError
-from deploykit.release import Entry
+from deploykit.release import Manifest
 from deploykit.shell import fill, quote
 from deploykit.transport.upload import Earlier, upload
 
@@ -150,7 +150,7 @@ class UnitHost:
         if answer.word != "settled":
             raise TransportError(f"{self.name}: {path} cannot be written: {' '.join(answer)}")
 
-    def upload(self, source: Path, entries: Sequence[Entry], folder: str, like: str = "") -> None:
+    def upload(self, source: Path, manifest: Manifest, folder: str, like: str = "") -> None:
         """See `Writer.upload`."""
         self._begin_files()
         self._sent.append(f"{folder}.{self.epoch}")
@@ -158,7 +158,7 @@ class UnitHost:
         upload(
             self.session,
             source,
-            entries,
+            manifest,
             folder,
             self.epoch,
             lambda **keys: self.events.tell("upload_progress", **keys),
@@ -174,7 +174,7 @@ class UnitHost:
         except Fenced:
             for folder in self._sent:
                 with suppress(TransportError):
-                    self.session.query(fill("rm -rf -- {0} {0}-*", folder), check=False)
+                    self.session.query(fill("rm -rf -- {0} {0}.json {0}-*", folder), check=False)
             raise
 
     def _say(self, text: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from posixpath import normpath
 
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError, TransferFailed
@@ -18,7 +18,7 @@ LARGEST = 5  # files that `plan` names
 
 _OTHERS = """for part in {0}/.*.part.*; do
   case $part in {1}*) continue ;; esac
-  [ ! -d "$part" ] || {{ chmod -R u+w -- "$part" || :; rm -rf -- "$part"; }}
+  [ ! -e "$part" ] || {{ chmod -R u+w -- "$part" || :; rm -rf -- "$part"; }}
 done"""
 _SWEEP = "chmod -R u+w -- {0}.* 2>/dev/null || :\nrm -rf -- {0}.*"  # of every epoch
 
@@ -94,7 +94,7 @@ class Transfer:
         manifest = read_tree(source, self.exclude)
         paths = {entry.path for entry in manifest.entries}
         for shared in self.shared:
-            if normpath(shared) in paths:
+            if posixpath.normpath(shared) in paths:
                 raise ConfigurationError(
                     f"{shared!r} is both in the source {str(source)!r} and a shared path",
                     state="nothing was touched",
@@ -136,8 +136,7 @@ class Transfer:
                     f"release {plan.release} is not complete on {ctx.host.name}, "
                     "and its contents are not here"
                 )
-            ctx.host.upload(pack.source, pack.manifest.entries, part, like=ctx.current)
-            ctx.host.put(pack.manifest.to_json().encode(), ctx.layout.manifest(plan.release))
+            ctx.host.upload(pack.source, pack.manifest, part, like=ctx.current)
         ctx.host.change(Command("finish", _finish_script(ctx, plan, part), again=True))
 
     def undo(self, ctx: Acting, plan: TransferPlan) -> None:
@@ -210,7 +209,12 @@ def _finish_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
         if parent:
             lines.append(fill("mkdir -p -- {}", parent))
         lines.append(fill("ln -sfn -- {} {}", f"{up}shared/{name}", f"./{name}"))
-    lines += ["cd ..", "sync", fill('mv -- "$part" {}', final), "sync ."]
+    manifest = ctx.layout.manifest(plan.release)
+    lines += ["cd ..", "sync"]
+    # First, since a release that is there has a manifest; unless it was cut between the two.
+    lines.append(fill('[ ! -e "$part.json" ] || mv -- "$part.json" {}', manifest))
+    lines.append(fill('mv -- "$part" {}', final))
+    lines.append(fill("sync . {}", posixpath.dirname(manifest)))
     lines.append(fill(_SWEEP, part))
     return "\n".join(lines)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from deploykit.stage import Acting, Planning
 from tests.faults.trace import Call, traced
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,13 +22,39 @@ import sys
 from pathlib import Path
 from deploykit import Environment, Host, Pipeline
 from deploykit.stages import Publish, Shell, Transfer
-stages = [Transfer("app"), Shell("mark", do="echo done"), Publish()]
+from tests.faults.test_flush_order import Put
+stages = [Transfer("app"), Put(), Shell("mark", do="echo done"), Publish()]
 pipeline = Pipeline(app="shop", root=sys.argv[1], stages=stages)
 project = Path(sys.argv[2])
 shop = Environment(pipeline, hosts=[Host("local:", name="one")], name="shop", project=project)
 result = shop.run()
 assert result.exit_code == 0, result
 """
+
+
+@dataclass(frozen=True)
+class PutPlan:
+    """Nothing to plan."""
+
+
+@dataclass(frozen=True)
+class Put:
+    """A stage that writes one small file."""
+
+    name: str = "put"
+
+    def plan(self, ctx: Planning) -> PutPlan:
+        """See `Stage`."""
+        del ctx
+        return PutPlan()
+
+    def apply(self, ctx: Acting, plan: PutPlan) -> None:
+        """See `Stage`."""
+        del plan
+        ctx.host.put(b"text", f"{ctx.layout.shared}/text")
+
+    def undo(self, ctx: Acting, plan: PutPlan) -> None:
+        """See `Stage`."""
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +109,13 @@ def test_a_lock_is_whole_before_it_has_its_name(trace: list[Call]) -> None:
 
 
 def test_an_uploaded_file_is_flushed_before_it_has_its_name(trace: list[Call]) -> None:
-    """As the manifest is."""
-    _renamed_safely(trace, r"\.part$", r"/manifests/.*\.json$")
+    """As everything is that a stage puts on a host."""
+    _renamed_safely(trace, r"/runs/.*\.part$", r"/shared/text$")
+
+
+def test_a_manifest_is_flushed_before_it_has_its_name(trace: list[Call]) -> None:
+    """It says what a release is."""
+    _renamed_safely(trace, r"/releases/\..*\.part\.\d+\.json$", r"/manifests/.*\.json$")
 
 
 def test_our_own_script_is_flushed_before_it_has_its_name(trace: list[Call]) -> None:

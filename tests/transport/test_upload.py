@@ -48,9 +48,8 @@ def send(host: Host, source: Path, earlier: Earlier | None = None) -> list[dict[
     def tell(**keys: int) -> None:
         told.append(keys)
 
-    entries = read_tree(source).entries
     with session(host) as place:
-        upload(place, source, entries, FOLDER, 1, tell, lambda: None, earlier)
+        upload(place, source, read_tree(source), FOLDER, 1, tell, lambda: None, earlier)
     return told
 
 
@@ -77,13 +76,13 @@ def test_what_is_there_whole_is_not_sent_again(folder: Host, tmp_path: Path) -> 
 def released(host: Host, source: Path) -> Earlier:
     """Have *host* hold what is in *source* as a release, with its manifest."""
     earlier = Earlier("/srv/the 'old'", "/srv/old.json")
-    entries = read_tree(source).entries
+    manifest = read_tree(source)
     host.root(f"rm -rf {quote(earlier.folder)}* /srv/old.json")
     with session(host) as place:
         host.root(f"install -d -o deploy {quote(earlier.folder)}.1")
-        upload(place, source, entries, earlier.folder, 1, lambda **_: None, lambda: None)
+        upload(place, source, manifest, earlier.folder, 1, lambda **_: None, lambda: None)
     host.root(f"mv {quote(earlier.folder)}.1 {quote(earlier.folder)}")
-    host.write(earlier.manifest, Manifest(entries).to_json())
+    host.write(earlier.manifest, manifest.to_json())
     return earlier
 
 
@@ -142,6 +141,7 @@ def test_every_mode_is_the_manifest_s(folder: Host, tmp_path: Path) -> None:
     told = send(folder, tmp_path, Earlier("/srv/rel", "/srv/rel.json"))
     assert told[-1]["of"] == 0
     assert modes(folder) == expected
+    assert folder.root(f"cat '{FOLDER}.1.json'").stdout == Manifest(entries).to_json()
 
 
 @pytest.mark.parametrize("lacking", ["openssl", "sort"])
@@ -165,15 +165,15 @@ def test_an_end_may_come_twice(folder: Host, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     (tmp_path / "folder").mkdir()
     send(folder, tmp_path)
-    entries = read_tree(tmp_path).entries
+    manifest = read_tree(tmp_path)
     folder.root(f"cp -a '{FOLDER}.1' '{FOLDER}.1-1'; echo half >'{FOLDER}.1/file'")
     with session(folder) as place:
         for _ in range(2):
-            wrong = finish(place, f"{FOLDER}.1-1", f"{FOLDER}.1", entries, Copies({}, {}))
+            wrong = finish(place, f"{FOLDER}.1-1", f"{FOLDER}.1", manifest, Copies({}, {}))
             assert wrong == frozenset()
             assert folder.root(f"cat '{FOLDER}.1/file'").stdout == "text"
         folder.root(f"rm -r '{FOLDER}.1/file' '{FOLDER}.1/folder'; touch '{FOLDER}.1/more'")
-        assert finish(place, FOLDER + ".1", FOLDER + ".1", entries, Copies({}, {})) == {"file"}
+        assert finish(place, f"{FOLDER}.1", f"{FOLDER}.1", manifest, Copies({}, {})) == {"file"}
 
 
 def test_what_is_there_beside_it_stays(folder: Host, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_an_earlier_release_does_not_have_is_sent(folder: Host, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "manifest", ["", "{}", "[1]\n", '["a"', "null", '[["a"], "file", 1, 1, "b"]']
+    "manifest", ["", "=", "{}", "[1]\n", '["a"', "null", '[["a"], "file", 1, 1, "b"]']
 )
 def test_a_manifest_that_is_none_is_of_no_use(folder: Host, tmp_path: Path, manifest: str) -> None:
     """And does not stand in the way."""
@@ -226,7 +226,9 @@ def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path, 
 
     entries = read_tree(tmp_path).entries
     with session(folder) as place:
-        upload(place, tmp_path, entries, FOLDER, 1, lambda **keys: told.append(keys), check)
+        upload(
+            place, tmp_path, Manifest(entries), FOLDER, 1, lambda **keys: told.append(keys), check
+        )
     sent = folder.root(f"cd '{FOLDER}.1'; sha256sum file*").stdout.split()[::2]
     assert sent == [entry.sha256 for entry in sorted(entries, key=lambda e: e.path)]
     assert told[-1]["of"] < 16
@@ -246,7 +248,7 @@ def test_an_upload_may_be_cut_after_any_byte(folder: Host, tmp_path: Path, after
     (new / "g").symlink_to("b/d")
     for source, earlier, size in ((old, None, 400_000), (new, released(folder, old), 150_000)):
         folder.root(f"rm -rf '{FOLDER}'*")
-        entries = read_tree(source).entries
+        manifest = read_tree(source)
         with closing(Relay(folder.ip, 22)) as relay:
             aim = target(folder, address="127.0.0.1", port=relay.port)
 
@@ -257,12 +259,13 @@ def test_an_upload_may_be_cut_after_any_byte(folder: Host, tmp_path: Path, after
             with session(folder, aim=aim) as place:
                 assert place.query("true").ok
                 relay.cut_after(after)
-                upload(place, source, entries, FOLDER, 1, lambda **_: None, again, earlier)
+                upload(place, source, manifest, FOLDER, 1, lambda **_: None, again, earlier)
         assert relay.cuts >= (1 if after < size else 0)
         found = folder.root(f"cd '{FOLDER}.1'; find . -type f -exec sha256sum -z {{}} +").stdout
         sent = {line[68:]: line[:64] for line in found.split("\0") if line}
-        assert sent == {entry.path: entry.sha256 for entry in entries if entry.sha256}
-        assert modes(folder) == {entry.path: f"{entry.mode:o}" for entry in entries}
+        assert sent == {entry.path: entry.sha256 for entry in manifest.files}
+        assert modes(folder) == {entry.path: f"{entry.mode:o}" for entry in manifest.entries}
+        assert folder.root(f"cat '{FOLDER}.1.json'").stdout == manifest.to_json()
 
 
 def test_an_upload_ends_between_two_pieces_when_asked(folder: Host, tmp_path: Path) -> None:
@@ -276,5 +279,5 @@ def test_an_upload_ends_between_two_pieces_when_asked(folder: Host, tmp_path: Pa
             raise Interrupted("interrupted by SIGTERM")
 
     with session(folder) as place, pytest.raises(Interrupted):
-        upload(place, tmp_path, read_tree(tmp_path).entries, FOLDER, 1, lambda **_: None, check)
+        upload(place, tmp_path, read_tree(tmp_path), FOLDER, 1, lambda **_: None, check)
     assert len(asked) == 3

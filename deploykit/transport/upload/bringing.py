@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit.errors import LinkLost, TransferFailed
-from deploykit.release import Entry
+from deploykit.release import Entry, Manifest
 from deploykit.shell import fill
 from deploykit.transport.base import File
 from deploykit.transport.upload.archive import Sized
@@ -36,7 +36,7 @@ EVERY = 0.5  # seconds between two progress events
 def upload(
     place: Place,
     source: Path,
-    entries: Sequence[Entry],
+    manifest: Manifest,
     folder: str,
     epoch: int,
     tell: Callable[..., None],
@@ -44,16 +44,17 @@ def upload(
     earlier: Earlier | None = None,
 ) -> None:
     """
-    Bring *entries* of *source* into *folder*`.`*epoch*, and send only what is not on the host.
+    Bring *source* into *folder*`.`*epoch*, and send only what is not on the host.
 
     Each controller of a run fills a folder of its own: one that was fenced may still write. What
     an earlier one brought is copied, never moved or linked, for the same reason; so is what an
-    earlier release has, and all copies are compared with the manifest.
+    earlier release has, and all copies are compared with the manifest. That is kept beside the
+    folder, in *folder*`.`*epoch*`.json`.
 
     Args:
         place: the host.
         source: local folder.
-        entries: what to bring.
+        manifest: what to bring.
         folder: absolute path on the host; what contains it exists.
         epoch: of the controller.
         tell: told `done`, `total` (bytes), `files` and `of` about twice a second.
@@ -68,14 +69,14 @@ def upload(
     losses = whole = number = 0
     while True:
         asked = time.monotonic()
-        found = look(place, folder, earlier)  # this waits for a link that was lost
+        found = look(place, folder, manifest, earlier)  # this waits for a link that was lost
         pace = Pace(time.monotonic() - asked)
         losses, whole = (0 if len(found.there) > whole else losses), len(found.there)
         # Whatever received the last try may still write, hours after a link was lost in silence.
         own = f"{final}-{number}" if number else final
-        work = _Work(place, source, entries, own, tell, check)
+        work = _Work(place, source, manifest, own, tell, check)
         try:
-            return work.bring(found, earlier.folder if earlier else "", final, pace)
+            return work.bring(found, earlier, final, pace)
         except LinkLost:
             losses, number = losses + 1, number + 1
             if losses == LOSSES:
@@ -88,22 +89,24 @@ class _Work:
 
     place: Place
     source: Path
-    entries: Sequence[Entry]
+    manifest: Manifest
     folder: str
     tell: Callable[..., None]
     check: Callable[[], None]
 
-    def bring(self, found: Found, earlier: str, final: str, pace: Pace) -> None:
+    def bring(self, found: Found, earlier: Earlier | None, final: str, pace: Pace) -> None:
         """
         Send what is not on the host already, have the rest copied there, and name it *final*.
 
         Raises:
             TransferFailed: a file there is not what was sent.
         """
-        files = [entry for entry in self.entries if entry.kind == "file"]
+        files = self.manifest.files
         own = posixpath.basename(self.folder)
         absent = [e for e in files if found.there.get(f"{own}/{e.path}") != e.sha256]
-        known = copies(absent, self.folder, found.there, (earlier, found.earlier))
+        known = copies(
+            absent, self.folder, found.there, (earlier.folder if earlier else "", found.earlier)
+        )
         there = known.paths
         missing = [entry for entry in absent if entry.path not in there]
         progress = _Progress(self.tell, self.check)
@@ -111,7 +114,8 @@ class _Work:
         while True:
             self._send(missing, progress, pace if found.unpacks else None)
             sent.update(missing)
-            wrong = finish(self.place, self.folder, final, self.entries, known)
+            like = earlier.manifest if earlier and found.same else ""
+            wrong = finish(self.place, self.folder, final, self.manifest, known, like)
             if not wrong:
                 return progress.end()
             missing = [entry for entry in files if entry.path in wrong]
@@ -159,7 +163,7 @@ class _Work:
     def _send_files(self, files: Iterable[File]) -> None:
         """Send *files* over SFTP."""
         sftp = self.place.transport.files()
-        dirs = [entry for entry in self.entries if entry.kind == "dir"]
+        dirs = [entry for entry in self.manifest.entries if entry.kind == "dir"]
         inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
         sftp.mkdirs([(self.folder, 0o755), *inside])
         sftp.write_all(

@@ -6,7 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from deploykit.release import Entry
+from deploykit.errors import TransferFailed
+from deploykit.release import Entry, Manifest
 from deploykit.shell import fill
 from deploykit.transport.upload.present import (
     WITHIN,
@@ -28,27 +29,29 @@ ALL = r"""find . -type f -print0 | sort -z | {
 
 
 def finish(
-    place: Place, folder: str, final: str, entries: Sequence[Entry], copies: Copies
+    place: Place, folder: str, final: str, manifest: Manifest, copies: Copies, like: str = ""
 ) -> frozenset[str]:
     """
     Complete *folder* and rename it to *final*, unless a file in it is not as it should be.
 
-    May be done twice, when its answer is lost.
+    Its manifest is written to *final*`.json`. May be done twice, when its answer is lost.
 
     Args:
         place: the host.
         folder: absolute path.
         final: absolute path, or the same one.
-        entries: what is to be in it.
+        manifest: what is to be in it.
         copies: what is to be copied into it.
+        like: absolute path of the same manifest, if the host has it.
 
     Returns:
         The files that differ or are not there; empty when all is done.
 
     Raises:
-        CommandFailed: a folder, link or mode cannot be made.
+        TransferFailed: a folder, a link, a mode or the manifest cannot be made.
     """
-    files = sorted((e for e in entries if e.kind == "file"), key=lambda e: e.path.encode())
+    entries = manifest.entries
+    files = sorted(manifest.files, key=lambda entry: entry.path.encode())
     end = "\n".join([*_modes(entries), *_rename(folder, final)])
     script = [
         "export LC_ALL=C",
@@ -56,20 +59,39 @@ def finish(
         fill('[ -d {0} ] || {{ [ -d "$old" ] && [ -d {1} ]; }} || mkdir -- {0}', folder, final),
         fill("cd -- {} 2>/dev/null || cd -- {} || exit 1", folder, final),
         *_folders_and_links(entries),
+        *_written(manifest, f"{final}.json", like),
         *copying(copies),
         f"all=$({ALL})",
         fill("case $all in {}*|{}*) ;; *)", *_sums(files)),
         "  printf 'differ\\0'; find . -type f -exec sha256sum -z {} +; exit ;; esac",
         end,
     ]
-    differ, _, there = place.query("\n".join(script), timeout=WITHIN).output.partition("\0")
+    differ, _, there = _done(place, folder, script).partition("\0")
     if not differ:
         return frozenset()
     found = listed(there)
     wrong = frozenset(entry.path for entry in files if found.get(entry.path) != entry.sha256)
     if not wrong:  # there is more than there should be, or no such tool
-        place.query("\n".join([fill("cd -- {} || exit 1", folder), end]), timeout=WITHIN)
+        _done(place, folder, [fill("cd -- {} || exit 1", folder), end])
     return wrong
+
+
+def _done(place: Place, folder: str, script: Sequence[str]) -> str:
+    """Have *script* run; return what it prints."""
+    done = place.query("\n".join(script), timeout=WITHIN, check=False)
+    if not done.ok:
+        said = done.errors.strip().split("\n")[0]
+        raise TransferFailed(f"{place.name}: cannot complete {folder} (disk full?): {said}")
+    return done.output
+
+
+def _written(manifest: Manifest, path: str, like: str) -> Iterator[str]:
+    """Give lines that write *manifest*; each of its own is in brackets, so none ends the text."""
+    if like:
+        yield fill("cp -- {} {} || exit 1", like, path)
+    else:
+        yield fill("(umask 077; cat >{}) <<'END' || exit 1", path)
+        yield f"{manifest.to_json()}END"
 
 
 def _sums(files: Sequence[Entry]) -> Iterator[str]:

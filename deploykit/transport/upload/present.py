@@ -28,6 +28,10 @@ __all__ = [
 
 WITHIN = 600.0  # seconds that a host may read and copy
 WORDS = 200  # paths in one line of a script
+SAME, ANOTHER = "=", "-"
+MANIFEST = f"""printf '\\0'
+if [ "$(sha256sum 2>/dev/null <{{0}})" = {{1}} ]; then printf '{SAME}'
+else printf '{ANOTHER}'; cat -- {{0}} 2>/dev/null || :; fi"""
 UNPACKS = "command -v gzip >/dev/null && command -v tar >/dev/null"
 
 
@@ -86,20 +90,23 @@ class Found:
         unpacks: it has the tools for a compressed stream.
         there: the sha256 of every regular file beside the folder, by path.
         earlier: what an earlier tree is said to contain.
+        same: that is what is wanted.
     """
 
     unpacks: bool
     there: Mapping[str, str]
     earlier: tuple[Entry, ...]
+    same: bool
 
 
-def look(place: Place, folder: str, earlier: Earlier | None) -> Found:
+def look(place: Place, folder: str, wanted: Manifest, earlier: Earlier | None) -> Found:
     """
     Return what a host has in the folders *folder*`.*`, and in *earlier*, which is not verified.
 
     Args:
         place: the host.
         folder: absolute path on it.
+        wanted: what is to be there; if the earlier manifest is the same, it need not be read.
         earlier: of which the manifest is read.
     """
     above, name = posixpath.split(folder)
@@ -110,10 +117,13 @@ def look(place: Place, folder: str, earlier: Earlier | None) -> Found:
         "done; fi\n"
     )
     if earlier:
-        script += fill("printf '\\0'\ncat -- {} 2>/dev/null || :", earlier.manifest)
+        script += fill(MANIFEST, earlier.manifest, f"{wanted.content}  -")
     unpacks, _, rest = place.query(script, timeout=WITHIN).output.partition("\0\0")
     sums, _, manifest = f"\0{rest}".partition("\0\0")
-    return Found(bool(unpacks), listed(sums), _entries(manifest))
+    same = manifest.startswith(SAME)
+    return Found(
+        bool(unpacks), listed(sums), wanted.entries if same else _entries(manifest[1:]), same
+    )
 
 
 def copies(
