@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.engine_parts import peers, receipts  # noqa: E402 - found by the line above
+from benchmarks.parts.bench import Relay, go_first, table  # noqa: E402
 from tests.farm import Farm  # noqa: E402
 from tests.farm.wheels import wheelhouse  # noqa: E402
 from tests.faults.site import Site  # noqa: E402
@@ -58,19 +58,12 @@ class Bench:
         self.site = site
         self.programs = programs
         self._tried = 0
-        words = [f"{site.host.ip}:22", *map(str, TRIPS)]
-        script = ROOT / "benchmarks" / "engine_parts" / "relay.py"
-        self._relay = subprocess.Popen(
-            [sys.executable, str(script), *words], stdout=subprocess.PIPE, text=True
-        )
-        assert self._relay.stdout
-        ports = self._relay.stdout.readline().split()
-        self.ports = dict(zip(TRIPS, map(int, ports), strict=True))
+        self._relay = Relay(site.host.ip, [str(trip) for trip in TRIPS])
+        self.ports = dict(zip(TRIPS, self._relay.ports, strict=True))
 
     def close(self) -> None:
         """End the relays."""
-        self._relay.terminate()
-        self._relay.wait()
+        self._relay.close()
 
     def begin(self) -> None:
         """Deploy the first version, to which every try goes back."""
@@ -146,17 +139,6 @@ def _at(found: Found, path: Sequence[str], less: str) -> float:
     for name in way:
         found = found[name]
     return float(found[last]) - (float(found[less]) if less else 0.0)
-
-
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return *rows* below *title* and *head*, numbers to the right."""
-    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
-    lines = [title]
-    for row in [head, *rows]:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([*lines, ""])
 
 
 def spread(by: Mapping[float, Found], *path: str) -> list[str]:
@@ -257,12 +239,6 @@ def wanted(found: Mapping[str, Any]) -> list[tuple[str, float, float]]:
         ("round trips of a status", found["status"], STATUS_GOAL),
         ("milliseconds of a receipt", found["receipt"] * 1000, RECEIPT_GOAL * 1000),
     ]
-
-
-def go_first() -> None:
-    """Have this process and all that it starts go before what else the machine does, if it may."""
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def main() -> int:

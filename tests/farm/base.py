@@ -26,8 +26,8 @@ PYTHON: Final = "3.11"
 
 PACKAGES: Final = (
     *("systemd", "systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd"),
-    *("openssh-server", "sudo", "acl", "ca-certificates", "curl", "rsync", "cron", "supervisor"),
-    *("fish", "tcsh"),
+    *("openssh-server", "sudo", "acl", "ca-certificates", "curl", "rsync", "zstd", "cron"),
+    *("supervisor", "fish", "tcsh"),
     *("iproute2", "iputils-ping", "nftables", "procps", "busybox", "util-linux"),
     *("python3", "python3-venv", "nginx-light", "sqlite3", "postgresql-15", "mariadb-server"),
 )

@@ -1,10 +1,11 @@
 """
 A TCP relay that takes its time, for a kernel that cannot delay packets.
 
-    python benchmarks/engine_parts/relay.py TARGET:PORT SECONDS...
+    python benchmarks/parts/relay.py TARGET:PORT SECONDS[@BYTES]...
 
-Listens on a port of its own for each round-trip time, and prints the ports on one line. Nothing is
-slower through it, only later: what is in flight is not bounded.
+Listens on a port of its own for each round-trip time, and prints the ports on one line. Where BYTES
+a second are given, no more go either way; else nothing is slower through it, only later, and what
+is in flight is not bounded.
 """
 
 from __future__ import annotations
@@ -15,20 +16,29 @@ import sys
 from contextlib import suppress
 
 PIECE = 1 << 16
+WAITING = 0.05  # seconds of a narrow link that its near end may be ahead, as a router's buffer is
 
 
 async def forward(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: float, first: float
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    way: float,
+    first: float,
+    rate: float,
 ) -> None:
     """Pass on what comes, each piece *way* seconds later, and all by *first* more in the start."""
     pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     sender = asyncio.create_task(send(writer, pieces))
     clock = asyncio.get_running_loop().time
     await asyncio.sleep(first)
+    free = clock()  # when the link has sent all that came so far
     with suppress(OSError):
         while data := await reader.read(PIECE):
-            pieces.put_nowait((clock() + way, data))
-    pieces.put_nowait((clock() + way, b""))
+            free = max(free, clock()) + len(data) / rate
+            pieces.put_nowait((free + way, data))
+            if free - clock() > WAITING:
+                await asyncio.sleep(free - clock() - WAITING)
+    pieces.put_nowait((max(free, clock()) + way, b""))
     await sender
 
 
@@ -47,7 +57,7 @@ async def send(writer: asyncio.StreamWriter, pieces: asyncio.Queue[tuple[float, 
             writer.write_eof()
 
 
-async def listen(host: str, port: int, trip: float) -> int:
+async def listen(host: str, port: int, trip: float, rate: float) -> int:
     """Relay to *port* of *host* with a round trip of *trip* seconds; return the port here."""
 
     async def serve(near: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
@@ -58,7 +68,8 @@ async def listen(host: str, port: int, trip: float) -> int:
         # side, which may speak first, hears of it half a round trip later.
         try:
             await asyncio.gather(
-                forward(near, ask, trip / 2, trip), forward(far, answer, trip / 2, trip * 1.5)
+                forward(near, ask, trip / 2, trip, rate),
+                forward(far, answer, trip / 2, trip * 1.5, rate),
             )
         finally:
             ask.close()
@@ -71,7 +82,10 @@ async def listen(host: str, port: int, trip: float) -> int:
 async def main() -> None:
     """Relay until this process is ended."""
     host, _, port = sys.argv[1].rpartition(":")
-    ports = [await listen(host, int(port), float(trip)) for trip in sys.argv[2:]]
+    ports = []
+    for word in sys.argv[2:]:
+        trip, _, rate = word.partition("@")
+        ports.append(await listen(host, int(port), float(trip), float(rate or "inf")))
     print(*ports, flush=True)
     await asyncio.Event().wait()
 
