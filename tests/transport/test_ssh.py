@@ -60,6 +60,23 @@ def test_keys_are_not_renewed_under_way(host: Host, monkeypatch: pytest.MonkeyPa
             assert link.execute("echo still").stdout == b"still\n"
 
 
+def test_more_than_a_gigabyte_and_then_commands(host: Host) -> None:
+    """Whoever would renew keys has a reason to by then; commands beside it go on as well."""
+    piece = bytes(1 << 20)
+    said: list[bytes] = []
+    with connected(target(host)) as link:
+
+        def pieces() -> Iterator[bytes]:
+            for number in range(1100):
+                if number % 100 == 0:
+                    said.append(link.execute("echo beside").stdout)
+                yield piece
+
+        assert link.feed("wc -c", pieces()).stdout == f"{1100 << 20}\n".encode()
+        assert said == [b"beside\n"] * 11
+        assert link.execute("echo after").stdout == b"after\n"
+
+
 @pytest.mark.parametrize(
     ("allowed", "taken"),
     [
