@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = ["Entry", "Ledger", "LedgerLine", "Manifest", "ReleaseState"]
 
@@ -68,6 +68,15 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read what `to_json` wrote."""
         return cls(tuple(Entry(*json.loads(line)) for line in text.split("\n") if line))
+
+    @classmethod
+    def claimed(cls, text: str) -> Manifest:
+        """Read what lies on a host as a manifest; of what is none, nothing."""
+        try:
+            entries: tuple[Any, ...] = cls.from_json(text).entries
+        except (json.JSONDecodeError, TypeError):
+            return cls(())
+        return cls(tuple(entry for entry in entries if isinstance(entry.path, str)))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError, TransferFailed
+from deploykit.release import Entry, Manifest
 from deploykit.shell import fill
 from deploykit.source import read_tree
 from deploykit.stage import Acting, Pack, Packing, Planning
@@ -36,6 +37,9 @@ class TransferPlan:
         largest: the largest files, for the reader.
         shared: shared paths, relative.
         made: shared folders that are not there yet.
+        like: the live release, of which the host has the other files; empty if there is none.
+        new: how many files that release does not have, as its manifest says.
+        new_size: bytes of these.
     """
 
     release: str
@@ -45,10 +49,18 @@ class TransferPlan:
     largest: tuple[str, ...]
     shared: tuple[str, ...]
     made: tuple[str, ...]
+    like: str = ""
+    new: int = 0
+    new_size: int = 0
 
     def describe(self) -> tuple[str, ...]:
         """Return the lines that `deploykit plan` prints."""
         lines = [f"{self.files} files, {readable(self.size)}, into releases/{self.release}"]
+        if self.like and self.new:
+            what = f"{self.new} of them, {readable(self.new_size)}"
+            lines.append(f"send {what}; the host has the rest in {self.like}")
+        elif self.like:
+            lines.append(f"send nothing; the host has all of them in {self.like}")
         lines += [f"largest: {name}" for name in self.largest]
         lines += [f"shared: {path} -> shared/{path}" for path in self.shared]
         lines += [f"make: shared/{path}" for path in self.made]
@@ -114,6 +126,7 @@ class Transfer:
                 then=f"send it: deploykit shared put {ctx.run.environment} {files[0]}",
             )
         _check_space(ctx, manifest.size)
+        new = _new(ctx, manifest)
         largest = sorted(manifest.files, key=lambda entry: -entry.size)[:LARGEST]
         return TransferPlan(
             release=ctx.run.release,
@@ -123,6 +136,9 @@ class Transfer:
             largest=tuple(f"{entry.path} ({readable(entry.size)})" for entry in largest),
             shared=tuple(self.shared),
             made=tuple(path for path in missing if path.endswith("/")),
+            like=ctx.current,
+            new=len(new),
+            new_size=sum(entry.size for entry in new),
         )
 
     def apply(self, ctx: Acting, plan: TransferPlan) -> None:
@@ -217,6 +233,19 @@ def _finish_script(ctx: Acting, plan: TransferPlan, part: str) -> str:
     lines.append(fill("sync . {}", posixpath.dirname(manifest)))
     lines.append(fill(_SWEEP, part))
     return "\n".join(lines)
+
+
+def _new(ctx: Planning, manifest: Manifest) -> tuple[Entry, ...]:
+    """Return the files that the live release does not have, by what its manifest says."""
+    live = ctx.ledger.find(ctx.current)
+    if live and live.content == manifest.content:
+        return ()
+    there = ""
+    if ctx.current:
+        script = fill("cat -- {} 2>/dev/null || :", ctx.layout.manifest(ctx.current))
+        there = ctx.host.query(script).output
+    known = {entry.sha256 for entry in Manifest.claimed(there).entries}
+    return tuple(entry for entry in manifest.files if entry.sha256 not in known)
 
 
 def _check_space(ctx: Planning, size: int) -> None:

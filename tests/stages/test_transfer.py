@@ -51,3 +51,24 @@ def test_a_release_shares_nothing_with_the_one_before(tmp_path: Path) -> None:
     assert (releases / first.release / "same").read_text() == "same"
     sent = [event for event in told if event["event"] == "upload_progress"][-1]
     assert (sent["of"], sent["done"]) == (1, len("changed"))
+
+
+def test_the_plan_says_what_will_be_sent(tmp_path: Path) -> None:
+    """Beside the live release, whose manifest may be gone; nothing of it where none is live."""
+    production = shop(tmp_path)
+    app = tmp_path / "project" / "app"
+    for name in ("same", "other"):
+        (app / name).write_text(name)
+
+    def planned() -> str:
+        return str(production.plan().stages[0].lines["h"][1])
+
+    assert planned().startswith("largest: ")
+    first = production.run()
+    assert planned() == f"send nothing; the host has all of them in {first.release}"
+    (app / "other").write_text("changed")
+    (app / "new").write_text("too")
+    (app / "same").rename(app / "moved")
+    assert planned() == f"send 2 of them, 10 B; the host has the rest in {first.release}"
+    (tmp_path / "root" / ".deploykit" / "manifests" / f"{first.release}.json").write_text("{")
+    assert planned() == f"send 3 of them, 14 B; the host has the rest in {first.release}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from deploykit.command import Result
 from deploykit.release import Entry, Manifest
@@ -122,7 +121,10 @@ def look(place: Place, folder: str, wanted: Manifest, earlier: Earlier | None) -
     sums, _, manifest = f"\0{rest}".partition("\0\0")
     same = manifest.startswith(SAME)
     return Found(
-        bool(unpacks), listed(sums), wanted.entries if same else _entries(manifest[1:]), same
+        bool(unpacks),
+        listed(sums),
+        wanted.entries if same else Manifest.claimed(manifest[1:]).entries,
+        same,
     )
 
 
@@ -194,11 +196,3 @@ def listed(sums: str) -> dict[str, str]:
 def _beside(above: str, path: str) -> tuple[str, str]:
     name, _, inside = path.partition("/")
     return f"{above}/{name}", inside
-
-
-def _entries(manifest: str) -> tuple[Entry, ...]:
-    try:
-        entries: tuple[Any, ...] = Manifest.from_json(manifest).entries
-    except (json.JSONDecodeError, TypeError):  # then it says nothing of any use
-        return ()
-    return tuple(entry for entry in entries if isinstance(entry.path, str))
