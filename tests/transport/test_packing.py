@@ -84,6 +84,13 @@ def test_nothing_is_believed_of_what_buffers_swallow() -> None:
     assert sum(map(len, sent)) < len(first) / 2
 
 
+def test_what_several_hosts_get_is_compressed_once() -> None:
+    """And costs each of them what it has cost."""
+    chunk = TEXT[:CHUNK]
+    assert compress(chunk, True) is compress(bytes(bytearray(chunk)), True)
+    assert compress(chunk, False) is not compress(chunk, True)
+
+
 def test_it_fails_where_its_pieces_fail() -> None:
     """And no thread is left that compresses for nobody."""
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 from deploykit.transport.upload.archive import Sized, archived
 
@@ -25,6 +26,7 @@ LEVEL = 1  # of gzip: what a slow link gains by a higher one, a fast one loses s
 GZIP = 31  # zlib's name for a gzip member with the largest window
 PROBE = 16  # chunks, of which one is compressed to see what that would do now
 THREADS = 2  # that compress
+AGAIN = 64  # chunks that one of several hosts may be ahead of the next, which gets the same ones
 # OpenSSH takes so many bytes before it has to answer (CHAN_SES_WINDOW_DEFAULT of its channels.h):
 # no more can go over a link in one round trip, and the first ones say nothing of its speed.
 WINDOW = 2 << 20
@@ -112,8 +114,9 @@ def streams(files: Iterable[Sized], pace: Pace) -> Iterator[tuple[bool, Iterator
         yield not plain, _timed(_chunks(archive), pace) if plain else packed(archive, pace)
 
 
+@lru_cache(AGAIN)
 def compress(chunk: bytes, deflated: bool) -> Member:
-    """Return *chunk* as a gzip member."""
+    """Return *chunk* as a gzip member; what has just gone to another host is remembered."""
     began = time.thread_time()
     packer = zlib.compressobj(LEVEL if deflated else 0, zlib.DEFLATED, GZIP)
     data = packer.compress(chunk) + packer.flush()
