@@ -121,6 +121,23 @@ def test_only_what_has_changed_is_sent(folder: Host, tmp_path: Path) -> None:
     assert folder.root(f"cat {quote(earlier.folder)}/same").stdout == "same " * 100
 
 
+def test_nobody_else_may_enter_before_it_is_whole(folder: Host, tmp_path: Path) -> None:
+    """A file that is meant for nobody else gets its mode like all others, by and by."""
+    (tmp_path / "private").write_text("text")
+    (tmp_path / "private").chmod(0o600)
+    folder.root(f"rm -r '{FOLDER}.1'")
+    seen: list[str] = []
+
+    def check() -> None:
+        look = f"stat -c '%a %n' '{FOLDER}.1'"
+        seen.append(eventually(lambda: folder.root(look, check=False).stdout))
+
+    with session(folder) as place:
+        upload(place, tmp_path, read_tree(tmp_path), FOLDER, 1, lambda **_: None, check)
+    assert seen == [f"700 {FOLDER}.1\n"]
+    assert folder.root(f"stat -c %a '{FOLDER}.1' '{FOLDER}.1/private'").stdout == "755\n600\n"
+
+
 def test_every_mode_is_the_manifest_s(folder: Host, tmp_path: Path) -> None:
     """Folders that nobody may write to or enter, too; and again where all of it is copied."""
     kinds = {"usual": 0o755, "usual/x": 0o755, "closed": 0o555, "shared": 0o2775, "hidden": 0o600}

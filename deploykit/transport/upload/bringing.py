@@ -145,7 +145,7 @@ class _Work:
         sized = (self._sized(entry, file) for entry, file in files)
         for is_packed, pieces in streams(sized, pace):
             unpack = "gzip -dc | tar -xof -" if is_packed else "tar -xof -"
-            command = fill("export LC_ALL=C; mkdir -p -- {0} && cd -- {0} && ", self.folder)
+            command = fill("export LC_ALL=C; mkdir -pm 700 -- {0} && cd -- {0} && ", self.folder)
             done = self.place.transport.feed(command + unpack, pieces)
             if done.exit_code != 0:
                 said = done.stderr.decode(errors="replace").strip().split("\n")[0]
@@ -165,7 +165,7 @@ class _Work:
         sftp = self.place.transport.files()
         dirs = [entry for entry in self.manifest.entries if entry.kind == "dir"]
         inside = [(f"{self.folder}/{entry.path}", entry.mode | 0o700) for entry in dirs]
-        sftp.mkdirs([(self.folder, 0o755), *inside])
+        sftp.mkdirs([(self.folder, 0o700), *inside])
         sftp.write_all(
             (replace(file, path=f"{self.folder}/{file.path}") for file in files), lambda _size: None
         )

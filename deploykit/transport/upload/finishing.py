@@ -56,7 +56,9 @@ def finish(
     script = [
         "export LC_ALL=C",
         fill("old={}", f"{final}.old"),
-        fill('[ -d {0} ] || {{ [ -d "$old" ] && [ -d {1} ]; }} || mkdir -- {0}', folder, final),
+        fill(
+            '[ -d {0} ] || {{ [ -d "$old" ] && [ -d {1} ]; }} || mkdir -m 700 -- {0}', folder, final
+        ),
         fill("cd -- {} 2>/dev/null || cd -- {} || exit 1", folder, final),
         *_folders_and_links(entries),
         *_written(manifest, f"{final}.json", like),
@@ -114,12 +116,19 @@ def _folders_and_links(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _modes(entries: Sequence[Entry]) -> Iterator[str]:
-    """Give lines that set the manifest's modes, whatever the umask was: folders last."""
+    """
+    Give lines that set the manifest's modes, whatever the umask was: folders last.
+
+    All of a kind get its most frequent mode first, so that few names have to travel. Meanwhile
+    nobody else may enter: a file may be meant for nobody else, and its mode comes after.
+    """
     for kind, letter, usual in (("file", "f", 0o644), ("dir", "d", 0o755)):
         of_kind = [entry for entry in entries if entry.kind == kind]
         counted = Counter(e.mode for e in of_kind if e.mode & 0o500 == 0o500 or kind == "file")
         most = counted.most_common(1)[0][0] if counted else usual
-        yield fill("find . -type {} -exec chmod {} {{}} + || exit 1", letter, f"{most:o}")
+        yield fill(
+            "find . -mindepth 1 -type {} -exec chmod {} {{}} + || exit 1", letter, f"{most:o}"
+        )
         # A folder that nobody may enter comes after what is in it.
         others = {entry.mode for entry in of_kind} - {most}
         for mode in sorted(others, key=lambda mode: not mode & 0o100):
