@@ -310,6 +310,8 @@ END
   rc=$?
   stopped=false how=ran
   [ ! -e "$files/$id.stop" ] || stopped=true how=stopped
+  # What ended with the host has not said how it ended: without a record it is torn.
+  [ "$rc" -le 128 ] || [ "$stopped" = true ] || ! is_going_down || exit 1
   mutex || exit 1
   # Whoever follows need not look for the record.
   record "$journal" "{\"kind\":\"ended\",\"rc\":$rc,\"stopped\":$stopped,$base" \
@@ -317,6 +319,15 @@ END
   mutex_free
   [ ! -e "$files/$id.stop" ] || rm -f "$files/$id.stop"
   yield_ 7 "$files/$id.running"
+}
+# 0 if the host is shutting down: systemd says so, or its bus has gone before us.
+is_going_down() {
+  [ -d /run/systemd/system ] || return 1
+  case $(systemctl is-system-running 2>/dev/null) in
+    stopping) ;;
+    '') [ -S /run/dbus/system_bus_socket ] ;;
+    *) return 1 ;;
+  esac
 }
 say() {
   yield_ 7 "$files/$id.running"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 from deploykit import Environment, Pipeline
 from deploykit import Host as Target
 from deploykit.engine import api
+from deploykit.engine.outcome import RunResult
 from deploykit.errors import HostKeyRefused, LockHeld
 from deploykit.stage import AnyStage
 from deploykit.stages import Install, Shell, Transfer
-from tests.farm import Host
+from tests.farm import Host, eventually
 
 Make = Callable[..., Environment]
 
@@ -125,3 +128,28 @@ def test_a_plan_touches_nothing(environment: Make, host: Host) -> None:
     plan = environment(Transfer("app"), Shell("mark", do="touch /srv/shop/mark")).plan()
     assert [stage.name for stage in plan.stages] == ["transfer", "mark"]
     assert host.root("find /srv/shop | sort").stdout == before
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_reboot_in_the_middle_of_a_command(
+    environment: Make, fresh_host: Host, again: bool
+) -> None:
+    """It ended with the host, and not by itself: it is torn, and done again only if it may be."""
+    fresh_host.root("rm -rf /srv/shop && install -d -o deploy -g deploy /srv/shop")
+    do = (
+        "echo x >>/srv/shop/count; [ -e /srv/shop/second ] || { touch /srv/shop/second; sleep 60; }"
+    )
+    production = replace(
+        environment(Shell("slow", do=do, again=again)), hosts=(target(fresh_host),)
+    )
+    results: list[RunResult] = []
+    running = threading.Thread(target=lambda: results.append(production.run()))
+    running.start()
+    eventually(lambda: fresh_host.exists("/srv/shop/second"))
+    fresh_host.reboot()
+    running.join(120)
+    (result,) = results
+    assert result.ok == again, result.error
+    if not again:
+        assert "was cut short when the host died" in str(result.error)
+    assert fresh_host.read("/srv/shop/count") == "x\n" * (2 if again else 1)
