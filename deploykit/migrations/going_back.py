@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import basename, dirname, join
 
 from deploykit.command import Command
@@ -61,7 +61,10 @@ class GoingBack:
                 self._restore()
                 whole = False
             elif revision != plan.before:
-                self.ctx.host.change(self.downgrade)
+                # Cut by the host's death it has had its effect whole, or none: it goes on from
+                # wherever the database is. Where half of it may be there, somebody has to look.
+                again = self.state.database.transactional
+                self.ctx.host.change(replace(self.downgrade, again=again))
         self._prove(whole=whole)
         self.ctx.host.change(Command("settled", fill("rm -f -- {}\n", plan.marker), again=True))
         self.ctx.tell("schema_restored", revision=plan.before or BASE, way=plan.way)
