@@ -299,8 +299,9 @@ class Crashing(Trouble):
         """See `Trouble`."""
         place.host.root(
             f"rm -f {UNIT}; systemctl daemon-reload\n"
-            # One that was about to be started again; one that is stopped on purpose is left so.
-            "systemctl is-active -q shop.service || "
+            # One that is about to die, or to be started again; one that is stopped on purpose is
+            # left so.
+            "grep -qs app.py /proc/$(systemctl show -P MainPID shop.service)/cmdline || "
             "case $(systemctl show -P ActiveState shop.service) in\n"
             "  inactive) ;; *) systemctl restart shop.service ;; esac"
         )
