@@ -113,14 +113,15 @@ class Writer(Reader, Protocol):
 
     def upload(self, source: Path, manifest: Manifest, folder: str, like: str = "") -> None:
         """
-        Bring *source* to the host, into *folder*`.EPOCH`, skipping what is there.
+        Bring a folder to the host, skipping what is there.
 
-        Its manifest is kept in *folder*`.EPOCH.json`.
+        It comes into *folder*, with a dot and the controller's epoch behind that name, and its
+        manifest into a file beside it, which ends in `.json` as well.
 
         Args:
             source: a folder on the operator's machine.
             manifest: what to bring of it.
-            folder: absolute path on the host.
+            folder: absolute path on the host, but for the epoch.
             like: the id of a release there, from which unchanged files are copied.
 
         Raises:
