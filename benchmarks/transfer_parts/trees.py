@@ -26,6 +26,8 @@ def application(folder: Path, wheels: Path) -> None:
     for wheel in sorted(wheels.glob("*.whl")):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(folder)
+    for cache in folder.rglob("__pycache__"):  # which no release has, unless it is asked for
+        shutil.rmtree(cache)
 
 
 def tiny(folder: Path, _wheels: Path) -> None:
