@@ -6,11 +6,14 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 __all__ = ["Entry", "Ledger", "LedgerLine", "Manifest", "ReleaseState"]
 
 ReleaseState = Literal["building", "good", "bad"]
+
+_LINE = json.JSONEncoder(ensure_ascii=False)  # made once: each takes as long as a line does
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Manifest:
 
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def content(self) -> str:
         """Return the sha256 that names this content, the same on every environment."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
@@ -58,9 +61,13 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return one canonical line of JSON an entry."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
+        # Kept: an upload asks for it several times, and it takes as long as a round trip.
         return "".join(
-            json.dumps([e.path, e.kind, e.mode, e.size, e.sha256, e.target], ensure_ascii=False)
-            + "\n"
+            _LINE.encode([e.path, e.kind, e.mode, e.size, e.sha256, e.target]) + "\n"
             for e in sorted(self.entries, key=lambda entry: entry.path)
         )
 
