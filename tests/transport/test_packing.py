@@ -30,10 +30,11 @@ FAR, NEAR = 0.1, 0.0  # seconds of a round trip
 
 @dataclass
 class Line:
-    """A link and a compressor, in seconds a byte."""
+    """A link and a compressor, in seconds a byte, and a round trip in seconds."""
 
     link: float
     cost: float
+    trip: float = FAR
     now: float = 0.0
 
     def clock(self) -> float:
@@ -47,7 +48,7 @@ class Line:
     def send(self, content: bytes) -> list[bytes]:
         """Return the members as which *content* was sent."""
         sent = []
-        chunks = packed(pieces(content, 10_000), Pace(FAR), self.compress, self.clock)
+        chunks = packed(pieces(content, 10_000), Pace(self.trip), self.compress, self.clock)
         for member in chunks:
             self.now += self.link * len(member)
             sent.append(member)
@@ -56,18 +57,32 @@ class Line:
 
 
 @pytest.mark.parametrize(
-    ("content", "link", "share"),
+    ("content", "link", "trip", "share"),
     [
-        (TEXT, 1e-6, (0.1, 0.5)),  # 1 MB/s: all of it is compressed
-        (HEX, 1e-10, (0.7, 0.95)),  # 10 GB/s: what came before that was known, and the probes
-        (NOISE, 1e-6, (1.0, 1.01)),  # nothing becomes less by it
+        (TEXT, 1e-6, FAR, (0.1, 0.5)),  # 1 MB/s: all of it is compressed
+        (HEX, 1e-10, NEAR, (0.9, 0.99)),  # 10 GB/s: the probes alone
+        (HEX, 1e-10, FAR, (0.5, 0.6)),  # the same, but the window lets through 21 MB/s: all of it
+        (NOISE, 1e-6, FAR, (1.0, 1.01)),  # nothing becomes less by it
     ],
 )
-def test_what_pays_is_compressed(content: bytes, link: float, share: tuple[float, float]) -> None:
+def test_what_pays_is_compressed(
+    content: bytes, link: float, trip: float, share: tuple[float, float]
+) -> None:
     """By a compressor of 100 MB/s."""
-    sent = Line(link, 1e-8).send(content)
+    sent = Line(link, 1e-8, trip).send(content)
     least, most = share
     assert least < sum(map(len, sent)) / len(content) <= most
+
+
+def test_a_far_link_is_never_taken_for_a_fast_one() -> None:
+    """However quickly what is compressed goes off: it is the compressor that is slow then."""
+    pace = Pace(FAR)
+    files = [made(str(number), TEXT[: CHUNK * 4]) for number in range(200)]
+    for is_packed, all_ in streams(files, pace):
+        assert is_packed
+        for piece in all_:
+            pace.sent(len(piece), 0.0)
+    assert pace.link == FAR / WINDOW
 
 
 def test_noise_is_stored_on_any_link() -> None:

@@ -70,7 +70,9 @@ def upload(
     while True:
         asked = time.monotonic()
         found = look(place, folder, manifest, earlier)  # this waits for a link that was lost
-        pace = Pace(time.monotonic() - asked)
+        took = time.monotonic() - asked
+        # A look is one round trip, unless it had to connect, or to read what is there.
+        pace = Pace(_trip(place) if losses or found.there else took)
         losses, whole = (0 if len(found.there) > whole else losses), len(found.there)
         # Whatever received the last try may still write, hours after a link was lost in silence.
         own = f"{final}-{number}" if number else final
@@ -81,6 +83,13 @@ def upload(
             losses, number = losses + 1, number + 1
             if losses == LOSSES:
                 raise
+
+
+def _trip(place: Place) -> float:
+    """Return the seconds in which a host answers."""
+    asked = time.monotonic()
+    place.query(":")
+    return time.monotonic() - asked
 
 
 @dataclass(frozen=True)

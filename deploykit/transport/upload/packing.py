@@ -9,6 +9,7 @@ sending it; there the archive goes as it is.
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from collections import deque
@@ -25,28 +26,30 @@ CHUNK = 1 << 17  # bytes of the archive that are compressed together: four windo
 LEVEL = 1  # of gzip: what a slow link gains by a higher one, a fast one loses several times
 GZIP = 31  # zlib's name for a gzip member with the largest window
 PROBE = 16  # chunks, of which one is compressed to see what that would do now
-THREADS = 2  # that compress
+THREADS = min(2, os.cpu_count() or 1)  # that compress
 AGAIN = 64  # chunks that one of several hosts may be ahead of the next, which gets the same ones
 # OpenSSH takes so many bytes before it has to answer (CHAN_SES_WINDOW_DEFAULT of its channels.h):
-# no more can go over a link in one round trip, and the first ones say nothing of its speed.
+# no more can go over a link in one round trip, and the first ones say nothing of its speed. Nor do
+# those that find the window open because compressing them took longer than sending them.
 WINDOW = 2 << 20
 LOOK = 4 << 20  # bytes over which a link's speed is averaged
-COST = 1 / 80e6  # seconds in which zlib compresses a byte, until that is measured
+COST = 1 / 80e6 / THREADS  # seconds in which zlib compresses a byte, until that is measured
 
 
 class Pace:
     """
     What a link and a compressor are worth, in seconds a byte.
 
-    Sending takes *link*. Compressing takes *cost* and leaves *ratio* of a byte, so that it pays
-    where `cost + ratio * link < link`.
+    Sending takes *link*. Compressing takes *cost* and leaves *ratio* of a byte, while what came
+    before is being sent, so that it pays where `max(cost, ratio * link) < link`.
 
     Args:
         trip: seconds until a request is answered.
     """
 
     def __init__(self, trip: float) -> None:
-        self.link = trip / WINDOW
+        self._least = trip / WINDOW
+        self.link = self._least
         self.plain = self.link < COST
         self._cost, self._ratio = COST, 0.0
         self._sent = self._size = 0
@@ -55,11 +58,11 @@ class Pace:
     @property
     def pays(self) -> bool:
         """Return whether compressing has paid for what was compressed last."""
-        return self._cost + self._ratio * self.link < self.link
+        return max(self._cost, self._ratio * self.link) < self.link
 
     def compressed(self, size: int, left: int, seconds: float) -> None:
         """Take it that *size* bytes became *left* in so many *seconds*."""
-        self._cost, self._ratio = seconds / size, left / size
+        self._cost, self._ratio = seconds / size / THREADS, left / size
 
     def sent(self, size: int, seconds: float) -> None:
         """Take it that *size* bytes went off in so many *seconds*."""
@@ -69,7 +72,7 @@ class Pace:
         self._size, self._seconds = self._size + size, self._seconds + seconds
         if self._size < LOOK:
             return
-        self.link = self._seconds / self._size
+        self.link = max(self._seconds / self._size, self._least)
         self._size, self._seconds = 0, 0.0
         # Each change costs a round trip: none for a link that is about as fast as a compressor.
         self.plain = self.link < self._cost * (3 if self.plain else 1)
