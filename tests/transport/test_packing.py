@@ -5,21 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import random
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 
-from deploykit.transport.upload.packing import (
-    CHUNK,
-    WINDOW,
-    Member,
-    Pace,
-    compress,
-    packed,
-    streams,
-)
+from deploykit.errors import TransferFailed
+from deploykit.transport.upload.packers import GZIP, ZSTD, Member, Packer, chosen
+from deploykit.transport.upload.packing import CHUNK, WINDOW, Pace, packed, streams
 from tests.transport.test_archive import made, pieces
 
 TEXT = b"".join(b"line %d of a text\n" % number for number in range(1_000_000))
@@ -43,13 +38,14 @@ class Line:
 
     def compress(self, chunk: bytes, deflated: bool) -> Member:
         """Compress at this compressor's cost."""
-        return replace(compress(chunk, deflated), seconds=self.cost * len(chunk))
+        return replace(GZIP.pack(chunk, deflated), seconds=self.cost * len(chunk))
 
     def send(self, content: bytes) -> list[bytes]:
         """Return the members as which *content* was sent."""
         sent = []
-        chunks = packed(pieces(content, 10_000), Pace(self.trip), self.compress, self.clock)
-        for member in chunks:
+        pace = Pace(self.trip, GZIP.cost)
+        packer = replace(GZIP, pack=self.compress)
+        for member in packed(pieces(content, 10_000), pace, packer, self.clock):
             self.now += self.link * len(member)
             sent.append(member)
         assert gzip.decompress(b"".join(sent)) == content
@@ -76,9 +72,9 @@ def test_what_pays_is_compressed(
 
 def test_a_far_link_is_never_taken_for_a_fast_one() -> None:
     """However quickly what is compressed goes off: it is the compressor that is slow then."""
-    pace = Pace(FAR)
+    pace = Pace(FAR, GZIP.cost)
     files = [made(str(number), TEXT[: CHUNK * 4]) for number in range(200)]
-    for is_packed, all_ in streams(files, pace):
+    for is_packed, all_ in streams(files, pace, GZIP):
         assert is_packed
         for piece in all_:
             pace.sent(len(piece), 0.0)
@@ -99,11 +95,40 @@ def test_nothing_is_believed_of_what_buffers_swallow() -> None:
     assert sum(map(len, sent)) < len(first) / 2
 
 
-def test_what_several_hosts_get_is_compressed_once() -> None:
+@pytest.mark.parametrize("packer", [GZIP, ZSTD])
+def test_what_several_hosts_get_is_compressed_once(packer: Packer) -> None:
     """And costs each of them what it has cost."""
     chunk = TEXT[:CHUNK]
-    assert compress(chunk, True) is compress(bytes(bytearray(chunk)), True)
-    assert compress(chunk, False) is not compress(chunk, True)
+    assert packer.pack(chunk, True) is packer.pack(bytes(bytearray(chunk)), True)
+    assert packer.pack(chunk, False) is not packer.pack(chunk, True)
+
+
+@pytest.mark.parametrize("packer", [GZIP, ZSTD])
+@pytest.mark.parametrize("content", [TEXT[:3_000_000], NOISE[:3_000_000], b"x"])
+def test_what_is_packed_unpacks_as_one(packer: Packer, content: bytes) -> None:
+    """By the command that the host is given, compressed or not."""
+    for link in (FAR, NEAR):
+        sent = b"".join(packed(pieces(content, 10_000), Pace(link, packer.cost), packer))
+        unpacked = subprocess.run(
+            packer.unpack.split(), input=sent, capture_output=True, check=True
+        ).stdout
+        assert unpacked == content
+
+
+def test_zstd_is_chosen_where_both_sides_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else gzip, of which we need no program."""
+    assert chosen(["gzip", "zstd"]) is ZSTD
+    assert chosen(["gzip"]) is GZIP
+    assert chosen([]) is None
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert chosen(["gzip", "zstd"]) is GZIP
+
+
+def test_a_compressor_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent in place of what it would have made."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(TransferFailed, match="zstd on this machine failed"):
+        list(packed([b"a text that nobody has packed"], Pace(FAR, ZSTD.cost), ZSTD))
 
 
 def test_it_fails_where_its_pieces_fail() -> None:
@@ -114,7 +139,7 @@ def test_it_fails_where_its_pieces_fail() -> None:
         raise OSError("gone")
 
     with pytest.raises(OSError, match="gone"):
-        list(packed(broken(), Pace(FAR)))
+        list(packed(broken(), Pace(FAR, GZIP.cost), GZIP))
 
 
 @pytest.mark.parametrize("trip", [FAR, NEAR])
@@ -122,7 +147,8 @@ def test_a_link_begins_as_its_round_trip_lets_expect(trip: float) -> None:
     """Compressed where a window takes long to be answered, and as it is where it does not."""
     files = [made(str(number), TEXT[:1000]) for number in range(10)]
     ((is_packed, archive),) = [
-        (is_packed, b"".join(all_)) for is_packed, all_ in streams(files, Pace(trip))
+        (is_packed, b"".join(all_))
+        for is_packed, all_ in streams(files, Pace(trip, GZIP.cost), GZIP)
     ]
     assert is_packed == (trip == FAR)
     text = gzip.decompress(archive) if is_packed else archive
@@ -132,10 +158,10 @@ def test_a_link_begins_as_its_round_trip_lets_expect(trip: float) -> None:
 
 def test_a_link_that_is_another_is_noticed() -> None:
     """Near but slow, and then fast: each archive is whole, and no file is in two or none."""
-    pace = Pace(NEAR)
+    pace = Pace(NEAR, GZIP.cost)
     files = [made(str(number), TEXT[: CHUNK * 4]) for number in range(200)]
     archives: list[tuple[bool, list[str]]] = []
-    for is_packed, all_ in streams(files, pace):
+    for is_packed, all_ in streams(files, pace, GZIP):
         sent = bytearray()
         for piece in all_:
             sent += piece

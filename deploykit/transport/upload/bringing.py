@@ -16,6 +16,7 @@ from deploykit.shell import fill
 from deploykit.transport.base import File
 from deploykit.transport.upload.archive import Sized
 from deploykit.transport.upload.finishing import finish
+from deploykit.transport.upload.packers import Packer, chosen
 from deploykit.transport.upload.packing import Pace, streams
 from deploykit.transport.upload.present import (
     WITHIN,
@@ -72,13 +73,13 @@ def upload(
         found = look(place, folder, manifest, earlier)  # this waits for a link that was lost
         took = time.monotonic() - asked
         # A look is one round trip, unless it had to connect, or to read what is there.
-        pace = Pace(_trip(place) if losses or found.there else took)
+        trip = _trip(place) if losses or found.there else took
         losses, whole = (0 if len(found.there) > whole else losses), len(found.there)
         # Whatever received the last try may still write, hours after a link was lost in silence.
         own = f"{final}-{number}" if number else final
         work = _Work(place, source, manifest, own, tell, check)
         try:
-            return work.bring(found, earlier, final, pace)
+            return work.bring(found, earlier, final, trip)
         except LinkLost:
             losses, number = losses + 1, number + 1
             if losses == LOSSES:
@@ -103,9 +104,15 @@ class _Work:
     tell: Callable[..., None]
     check: Callable[[], None]
 
-    def bring(self, found: Found, earlier: Earlier | None, final: str, pace: Pace) -> None:
+    def bring(self, found: Found, earlier: Earlier | None, final: str, trip: float) -> None:
         """
         Send what is not on the host already, have the rest copied there, and name it *final*.
+
+        Args:
+            found: what the host has.
+            earlier: a release on it.
+            final: absolute path on it.
+            trip: seconds in which it answers.
 
         Raises:
             TransferFailed: a file there is not what was sent.
@@ -119,9 +126,11 @@ class _Work:
         there = known.paths
         missing = [entry for entry in absent if entry.path not in there]
         progress = _Progress(self.tell, self.check)
+        packer = chosen(found.unpacks)
+        way = (packer, Pace(trip, packer.cost)) if packer else None
         sent: set[Entry] = set()
         while True:
-            self._send(missing, progress, pace if found.unpacks else None)
+            self._send(missing, progress, way)
             sent.update(missing)
             like = earlier.manifest if earlier and found.same else ""
             wrong = finish(self.place, self.folder, final, self.manifest, known, like)
@@ -134,17 +143,21 @@ class _Work:
             self._remove(missing)
             known = Copies({}, {})
 
-    def _send(self, files: Sequence[Entry], progress: _Progress, pace: Pace | None) -> None:
+    def _send(
+        self, files: Sequence[Entry], progress: _Progress, way: tuple[Packer, Pace] | None
+    ) -> None:
         if not files:
             return
         progress.expect(files)
         reading = (_file(f"{self.source}/{e.path}", e, progress) for e in files)
-        if pace:
-            self._send_streams(zip(files, reading, strict=True), pace)
+        if way:
+            self._send_streams(zip(files, reading, strict=True), *way)
         else:
             self._send_files(reading)
 
-    def _send_streams(self, files: Iterable[tuple[Entry, File]], pace: Pace) -> None:
+    def _send_streams(
+        self, files: Iterable[tuple[Entry, File]], packer: Packer, pace: Pace
+    ) -> None:
         """
         Send *files* as archives.
 
@@ -152,8 +165,8 @@ class _Work:
             TransferFailed: the host cannot unpack them.
         """
         sized = (self._sized(entry, file) for entry, file in files)
-        for is_packed, pieces in streams(sized, pace):
-            unpack = "gzip -dc | tar -xof -" if is_packed else "tar -xof -"
+        for is_packed, pieces in streams(sized, pace, packer):
+            unpack = f"{packer.unpack} | tar -xof -" if is_packed else "tar -xof -"
             command = fill("export LC_ALL=C; mkdir -pm 700 -- {0} && cd -- {0} && ", self.folder)
             done = self.place.transport.feed(command + unpack, pieces)
             if done.exit_code != 0:

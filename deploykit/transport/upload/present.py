@@ -86,13 +86,13 @@ class Found:
     What was found on a host.
 
     Args:
-        unpacks: it has the tools for a compressed stream.
+        unpacks: by which it unpacks a compressed archive: `gzip`, and `zstd`; or neither.
         there: the sha256 of every regular file beside the folder, by path.
         earlier: what an earlier tree is said to contain.
         same: that is what is wanted.
     """
 
-    unpacks: bool
+    unpacks: tuple[str, ...]
     there: Mapping[str, str]
     earlier: tuple[Entry, ...]
     same: bool
@@ -110,7 +110,9 @@ def look(place: Place, folder: str, wanted: Manifest, earlier: Earlier | None) -
     """
     above, name = posixpath.split(folder)
     script = (
-        f"! {{ {UNPACKS}; }} || printf unpacks\nprintf '\\0\\0'\n"
+        f"if {UNPACKS}; then\n"
+        "  printf gzip; ! command -v zstd >/dev/null || printf ' zstd'\n"
+        "fi; printf '\\0\\0'\n"
         f"if cd -- {quote(above)} 2>/dev/null; then for part in {quote(name)}.*; do\n"
         '  [ ! -d "$part" ] || find "./$part" -type f -exec sha256sum -z {} +\n'
         "done; fi\n"
@@ -121,7 +123,7 @@ def look(place: Place, folder: str, wanted: Manifest, earlier: Earlier | None) -
     sums, _, manifest = f"\0{rest}".partition("\0\0")
     same = manifest.startswith(SAME)
     return Found(
-        bool(unpacks),
+        tuple(unpacks.split()),
         listed(sums),
         wanted.entries if same else Manifest.claimed(manifest[1:]).entries,
         same,
