@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -124,9 +125,15 @@ def test_zstd_is_chosen_where_both_sides_have_it(monkeypatch: pytest.MonkeyPatch
     assert chosen(["gzip", "zstd"]) is GZIP
 
 
-def test_a_compressor_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("program", ["", "#!/bin/sh\nprintf half; exit 1\n"])
+def test_a_compressor_that_fails_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
+) -> None:
     """Nothing is sent in place of what it would have made."""
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if program:
+        (tmp_path / "zstd").write_text(program)
+        (tmp_path / "zstd").chmod(0o755)
     with pytest.raises(TransferFailed, match="zstd on this machine failed"):
         list(packed([b"a text that nobody has packed"], Pace(FAR, ZSTD.cost), ZSTD))
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import IO
 
 from deploykit.errors import TransferFailed
 
@@ -38,7 +40,7 @@ class Member:
     Args:
         data: it.
         size: bytes that were packed into it.
-        seconds: that this took a thread.
+        seconds: of a processor that this took.
         deflated: it was compressed as well as is usual.
     """
 
@@ -77,22 +79,46 @@ def _gzip(chunk: bytes, deflated: bool) -> Member:
 
 @lru_cache(AGAIN // LARGE)
 def _zstd(chunk: bytes, deflated: bool) -> Member:
-    began = time.monotonic()
     try:
         # By way of a file: a pipe would have to be filled while what comes out is read.
         with tempfile.TemporaryFile() as whole:
             whole.write(chunk)
             whole.seek(0)
-            done = subprocess.run(
-                ["zstd", "-qc", "-3" if deflated else "-1"],
-                stdin=whole,
-                capture_output=True,
-                check=True,
-                process_group=0,  # Ctrl-C at a terminal is for us: what is under way ends in order
-            )
-    except (OSError, subprocess.CalledProcessError) as error:
+            data, seconds = _run(["zstd", "-qc", "-3" if deflated else "-1"], whole)
+    except OSError as error:
         raise TransferFailed(f"zstd on this machine failed: {error}") from error
-    return Member(done.stdout, len(chunk), time.monotonic() - began, deflated)
+    return Member(data, len(chunk), seconds, deflated)
+
+
+def _run(words: Sequence[str], given: IO[bytes]) -> tuple[bytes, float]:
+    """
+    Return what a program makes of a file, and the seconds of a processor that it took.
+
+    Raises:
+        OSError: it cannot be run, or has failed.
+    """
+    with subprocess.Popen(
+        words,
+        stdin=given,
+        stdout=subprocess.PIPE,
+        process_group=0,  # Ctrl-C at a terminal is for us: what is under way ends in order
+    ) as process:
+        data = process.stdout.read() if process.stdout else b""
+        seconds = _ended(process)
+    if process.returncode:
+        raise OSError(f"exit {process.returncode}")
+    return data, seconds
+
+
+def _ended(process: subprocess.Popen[bytes]) -> float:
+    """Wait for *process*; return the seconds of a processor that it took."""
+    if sys.platform == "win32":  # which does not say: as if compressing were for nothing
+        process.wait()
+        return 0.0
+    else:  # noqa: RET505 - mypy leaves out what is of another system only so
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        return used.ru_utime + used.ru_stime
 
 
 GZIP = Packer("gzip -dc", SMALL, 1 / 80e6, _gzip)

@@ -57,7 +57,7 @@ class Pace:
         self._seconds = 0.0
 
     def compressed(self, size: int, left: int, seconds: float) -> None:
-        """Take it that *size* bytes became *left* in so many *seconds*."""
+        """Take it that *size* bytes became *left* in so many *seconds* of a processor."""
         self._cost, self._ratio = seconds / size / THREADS, left / size
 
     def sent(self, size: int, seconds: float) -> None:
@@ -71,7 +71,7 @@ class Pace:
         self.link = max(self._seconds / self._size, self._least)
         self._size, self._seconds = 0, 0.0
         # Each change costs a round trip: none for a link that is about as fast as a compressor.
-        self.plain = self.link < self._cost * (3 if self.plain else 1)
+        self.plain = self.link < self._cost * (4 if self.plain else 1)
 
 
 def streams(
