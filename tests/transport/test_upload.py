@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -230,6 +232,48 @@ def test_a_manifest_that_is_none_is_of_no_use(folder: Host, tmp_path: Path, mani
     folder.write(earlier.manifest, manifest)
     assert send(folder, tmp_path, earlier=earlier)[-1]["of"] == 1
     assert folder.root(f"cat '{FOLDER}.1/file'").stdout == "text"
+
+
+def test_what_has_come_is_read_while_more_comes(
+    folder: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """And not again at the end, but for names that tar prints otherwise, and what was damaged."""
+    odd = ['it\'s "odd" $x', "new\nline", "back\\slash", "-n", " ", "ümlaut"]
+    for name in [*odd, *(f"deep/er/{number}" for number in range(700))]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    known: list[Collection[str]] = []
+
+    def end(*words: Any) -> frozenset[str]:
+        known.append(words[-1])
+        folder.root(f"cd '{FOLDER}.1'; echo x >'new\nline'")
+        return finish(*words)
+
+    monkeypatch.setattr(bringing, "finish", end)
+    with pytest.raises(TransferFailed, match=r"new\nline is not what was sent"):
+        send(folder, tmp_path)
+    read = set(known[0])
+    if way == "sftp":
+        assert not read
+    else:
+        assert {f"deep/er/{number}" for number in range(600)} | {odd[0], "-n", " "} <= read
+        assert not {"new\nline", "back\\slash"} & read
+
+
+def test_what_reads_may_fail(folder: Host, tmp_path: Path) -> None:
+    """What is unpacked is read at the end then."""
+    (tmp_path / "file").write_text("text")
+    for program in ("openssl", "tr"):
+        path = folder.root(f"readlink -f $(command -v {program})").stdout.strip()
+        folder.root(
+            f"mv {path} {path}.away; printf '#!/bin/sh\nexit 255\n' >{path}; chmod 755 {path}"
+        )
+        try:
+            folder.root(f"rm -rf '{FOLDER}'*")
+            assert send(folder, tmp_path)[-1]["of"] == 1
+        finally:
+            folder.root(f"mv {path}.away {path}")
+        assert folder.root(f"cat '{FOLDER}.1/file'").stdout == "text"
 
 
 def test_an_upload_goes_on_where_its_link_was_cut(folder: Host, tmp_path: Path, way: str) -> None:

@@ -27,6 +27,7 @@ from deploykit.transport.upload.present import (
     copies,
     look,
 )
+from deploykit.transport.upload.unpacking import unpacking, verified
 
 __all__ = ["upload"]
 
@@ -130,10 +131,10 @@ class _Work:
         way = (packer, Pace(trip, packer.cost)) if packer else None
         sent: set[Entry] = set()
         while True:
-            self._send(missing, progress, way)
+            whole = self._send(missing, progress, way)
             sent.update(missing)
             like = earlier.manifest if earlier and found.same else ""
-            wrong = finish(self.place, self.folder, final, self.manifest, known, like)
+            wrong = finish(self.place, self.folder, final, self.manifest, known, like, whole)
             if not wrong:
                 return progress.end()
             missing = [entry for entry in files if entry.path in wrong]
@@ -145,35 +146,37 @@ class _Work:
 
     def _send(
         self, files: Sequence[Entry], progress: _Progress, way: tuple[Packer, Pace] | None
-    ) -> None:
+    ) -> frozenset[str]:
+        """Send *files*; return those of which it is known already that they have arrived whole."""
         if not files:
-            return
+            return frozenset()
         progress.expect(files)
         reading = (_file(f"{self.source}/{e.path}", e, progress) for e in files)
         if way:
-            self._send_streams(zip(files, reading, strict=True), *way)
-        else:
-            self._send_files(reading)
+            said = self._send_streams(zip(files, reading, strict=True), *way)
+            return verified(said, files)
+        self._send_files(reading)
+        return frozenset()
 
-    def _send_streams(
-        self, files: Iterable[tuple[Entry, File]], packer: Packer, pace: Pace
-    ) -> None:
+    def _send_streams(self, files: Iterable[tuple[Entry, File]], packer: Packer, pace: Pace) -> str:
         """
-        Send *files* as archives.
+        Send *files* as archives; return what the host has said of them.
 
         Raises:
             TransferFailed: the host cannot unpack them.
         """
         sized = (self._sized(entry, file) for entry, file in files)
+        sums = ""
         for is_packed, pieces in streams(sized, pace, packer):
-            unpack = f"{packer.unpack} | tar -xof -" if is_packed else "tar -xof -"
-            command = fill("export LC_ALL=C; mkdir -pm 700 -- {0} && cd -- {0} && ", self.folder)
-            done = self.place.transport.feed(command + unpack, pieces)
+            command = unpacking(self.folder, packer.unpack if is_packed else "")
+            done = self.place.transport.feed(command, pieces)
             if done.exit_code != 0:
                 said = done.stderr.decode(errors="replace").strip().split("\n")[0]
                 raise TransferFailed(
                     f"{self.place.name}: cannot write {self.folder} (disk full?): {said}"
                 )
+            sums += done.stdout.decode(errors="replace")
+        return sums
 
     def _sized(self, entry: Entry, file: File) -> Sized:
         local = f"{self.source}/{entry.path}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from deploykit.errors import TransferFailed
 from deploykit.release import Entry, Manifest
@@ -16,20 +16,24 @@ from deploykit.transport.upload.present import (
     Place,
     copying,
     listed,
+    printed,
 )
+from deploykit.transport.upload.unpacking import SUMS
 
 __all__ = ["finish"]
 
-# Where files are the same as in the manifest, their sums are, too, and only one has to travel.
-# openssl is several times as fast as sha256sum where that does not use the processor's own SHA.
-ALL = r"""find . -type f -print0 | sort -z | {
-  if command -v openssl >/dev/null; then xargs -0 openssl dgst -sha256 -r
-  else xargs -0 sha256sum -z; fi
-} 2>/dev/null | sha256sum"""
+ALL = "find . -type f -print0 | sort -z"
+FEW = 1000  # files that are named one by one
 
 
 def finish(
-    place: Place, folder: str, final: str, manifest: Manifest, copies: Copies, like: str = ""
+    place: Place,
+    folder: str,
+    final: str,
+    manifest: Manifest,
+    copies: Copies,
+    like: str = "",
+    whole: Collection[str] = (),
 ) -> frozenset[str]:
     """
     Complete *folder* and rename it to *final*, unless a file in it is not as it should be.
@@ -43,6 +47,7 @@ def finish(
         manifest: what is to be in it.
         copies: what is to be copied into it.
         like: absolute path of the same manifest, if the host has it.
+        whole: files that the host has read since they were written, and need not again.
 
     Returns:
         The files that differ or are not there; empty when all is done.
@@ -63,9 +68,7 @@ def finish(
         *_folders_and_links(entries),
         *_written(manifest, f"{final}.json", like),
         *copying(copies),
-        f"all=$({ALL})",
-        fill("case $all in {}*|{}*) ;; *)", *_sums(files)),
-        "  printf 'differ\\0'; find . -type f -exec sha256sum -z {} +; exit ;; esac",
+        *_checking(files, whole),
         end,
     ]
     differ, _, there = _done(place, folder, script).partition("\0")
@@ -94,6 +97,23 @@ def _written(manifest: Manifest, path: str, like: str) -> Iterator[str]:
     else:
         yield fill("(umask 077; cat >{}) <<'END' || exit 1", path)
         yield f"{manifest.to_json()}END"
+
+
+def _checking(files: Sequence[Entry], whole: Collection[str]) -> Iterator[str]:
+    """
+    Give lines that end the script with the sums of all *files* if one that is not *whole* differs.
+
+    Where files are the same as in the manifest, their sums are, too, and only one has to travel.
+    """
+    rest = [entry for entry in files if entry.path not in whole]
+    if not rest and whole:
+        return
+    named = bool(whole) and len(rest) <= FEW
+    yield "all=$({"
+    yield from printed([entry.path for entry in rest]) if named else [ALL]
+    yield f"}} | {{ {SUMS.format('', '-z')}; }} 2>/dev/null | sha256sum)"
+    yield fill("case $all in {}*|{}*) ;; *)", *_sums(rest if named else files))
+    yield "  printf 'differ\\0'; find . -type f -exec sha256sum -z {} +; exit ;; esac"
 
 
 def _sums(files: Sequence[Entry]) -> Iterator[str]:

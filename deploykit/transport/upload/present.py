@@ -23,6 +23,7 @@ __all__ = [
     "copying",
     "listed",
     "look",
+    "printed",
 ]
 
 WITHIN = 600.0  # seconds that a host may read and copy
@@ -175,7 +176,7 @@ def copying(what: Copies) -> list[str]:
     lines = ["here=$PWD"]
     for root, paths in what.alike.items():
         copy = 'xargs -0 cp --preserve=timestamps --parents -t "$here" --'
-        lines += [fill("(cd -- {} || exit\n{{", root), *_named(paths), f"}} | {copy}) 2>/dev/null"]
+        lines += [fill("(cd -- {} || exit\n{{", root), *printed(paths), f"}} | {copy}) 2>/dev/null"]
     if above := sorted({posixpath.dirname(new) for new in what.moved} - {""}):
         lines.append(fill("mkdir -p -- {}", [f"./{path}" for path in above]))
     for new, old in what.moved.items():
@@ -183,7 +184,7 @@ def copying(what: Copies) -> list[str]:
     return lines
 
 
-def _named(paths: Sequence[str]) -> Iterator[str]:
+def printed(paths: Sequence[str]) -> Iterator[str]:
     """Give lines that print *paths*, each with a null after it."""
     for at in range(0, len(paths), WORDS):
         yield fill("printf '%s\\0' {}", [f"./{path}" for path in paths[at : at + WORDS]])
