@@ -27,6 +27,8 @@ class Host:
         sudo: the sudo password; without it only passwordless rules are used.
         roles: words by which stages choose hosts (`on="web"`).
         name: what logs and journals call it; the address unless given.
+        shell: false for a host that offers SFTP and no shell, as shared hosting does. It gets
+            releases, a link and rollbacks; stages that run commands there are refused.
     """
 
     address: str
@@ -38,6 +40,7 @@ class Host:
     sudo: Secret | None = field(default=None, kw_only=True)
     roles: Iterable[str] = field(default=(), kw_only=True)
     name: str | None = field(default=None, kw_only=True)
+    shell: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if (

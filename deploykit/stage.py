@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from deploykit.command import Command, Result
+from deploykit.files import Files, FilesToLookAt
 from deploykit.layout import Layout
 from deploykit.release import Ledger, Manifest
 from deploykit.secrets import Secret
@@ -72,6 +73,10 @@ class Reader(Protocol):
     def name(self) -> str:
         """The host's label."""
 
+    @property
+    def sftp(self) -> FilesToLookAt | None:
+        """The files of a host that has SFTP and no shell; None where there is a shell."""
+
     def query(
         self,
         script: str,
@@ -97,6 +102,10 @@ class Reader(Protocol):
 
 class Writer(Reader, Protocol):
     """A host that may be changed."""
+
+    @property
+    def sftp(self) -> Files | None:
+        """The files of a host that has SFTP and no shell; None where there is a shell."""
 
     def change(self, command: Command, *, check: bool = True) -> Result:
         """

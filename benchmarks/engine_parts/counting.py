@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deploykit.transport.base import Completed, Files, Held, Transport
+from deploykit.files import Files
+from deploykit.transport.base import Completed, Held, Transport
 
 __all__ = ["Call", "Calls", "CountingTransport", "in_a_row", "phases"]
 

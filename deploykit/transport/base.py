@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
-__all__ = ["Completed", "File", "Files", "Held", "Transport"]
+from deploykit.files import Files
+
+__all__ = ["Completed", "Held", "Transport"]
 
 
 @dataclass(frozen=True)
@@ -16,64 +18,6 @@ class Completed:
     exit_code: int
     stdout: bytes
     stderr: bytes
-
-
-@dataclass(frozen=True)
-class File:
-    """
-    A file to be written.
-
-    Args:
-        path: where to; not under a final name.
-        mode: permission bits, set whatever the umask.
-        pieces: gives its contents in pieces of at most so many bytes, read when they are asked for;
-            what it raises ends the writing.
-    """
-
-    path: str
-    mode: int
-    pieces: Callable[[int], Iterator[bytes]]
-
-
-class Files(Protocol):
-    """The part of SFTP that is needed."""
-
-    def size(self, path: str) -> int | None:
-        """Return the size in bytes of *path*, or None if nothing is there."""
-
-    def mkdir(self, path: str, mode: int) -> None:
-        """Make a folder; one that is there is left, with its mode set."""
-
-    def write(
-        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
-    ) -> None:
-        """
-        Write *source* to *path*, replacing it, and set its mode.
-
-        Args:
-            source: read to its end.
-            path: where to; not under a final name.
-            mode: permission bits, set whatever the umask.
-            sent: told the number of bytes of each piece.
-        """
-
-    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
-        """
-        Write *files*, many at once, each replacing what is there.
-
-        Args:
-            files: asked for as there is room for more.
-            sent: told the number of bytes of each piece; may raise to stop.
-        """
-
-    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
-        """Make folders with their modes, a folder before what is in it; those there are left."""
-
-    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
-        """Make links, each a target and a path, replacing links that are there."""
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename, replacing *new*."""
 
 
 class Held(Protocol):

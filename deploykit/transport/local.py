@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from deploykit.errors import LinkLost
+from deploykit.files import File
 from deploykit.processes import end_group
-from deploykit.transport.base import Completed, File
+from deploykit.transport.base import Completed
 from deploykit.transport.boot import BOOT, AfterMark, message
 
 __all__ = ["LocalTransport"]

@@ -18,7 +18,8 @@ from tenacity import (
 )
 
 from deploykit.errors import AuthenticationFailed, ConnectFailed, LinkLost, TransportError
-from deploykit.transport.base import Completed, Files, Held, Transport
+from deploykit.files import Files
+from deploykit.transport.base import Completed, Held, Transport
 
 __all__ = ["RECONNECT_FOR", "RetryingTransport"]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO, Literal, NoReturn
 
-from deploykit.transport.base import Completed, File, Files, Held, Transport
+from deploykit.files import File, Files
+from deploykit.transport.base import Completed, Held, Transport
 from deploykit.transport.boot import message
 from deploykit.transport.ssh import SSHTransport
 

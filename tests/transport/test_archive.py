@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploykit.transport.base import File
+from deploykit.files import File
 from deploykit.transport.upload.archive import PIECE, Sized, archived
 
 NAMES = ("plain", "a folder/é \\ \n -", "x" * 120, "/".join(["y" * 90] * 4), "Ω" * 80, "z" * 98)

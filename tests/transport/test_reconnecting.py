@@ -20,8 +20,9 @@ from deploykit.errors import (
     HostKeyRefused,
     LinkLost,
 )
+from deploykit.files import Files
 from deploykit.transport import retrying as module
-from deploykit.transport.base import Completed, Files, Held
+from deploykit.transport.base import Completed, Held
 from deploykit.transport.retrying import RetryingTransport
 from deploykit.transport.ssh import limits
 from tests.farm import Host, eventually

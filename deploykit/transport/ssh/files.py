@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import paramiko
 
 from deploykit.errors import LinkLost, TransferFailed
-from deploykit.transport.base import File
+from deploykit.files import File
 from deploykit.transport.sftp import requests
 from deploykit.transport.sftp.conversation import Ahead, Conversation, Refused, Task
 from deploykit.transport.sftp.packets import Attributes, Code, Flag, ProtocolError, Request

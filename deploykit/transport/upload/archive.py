@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from deploykit.transport.base import File
+from deploykit.files import File
 
 __all__ = ["PIECE", "Sized", "archived"]
 

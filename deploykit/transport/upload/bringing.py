@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploykit.errors import LinkLost, TransferFailed
+from deploykit.files import File
 from deploykit.release import Entry, Manifest
 from deploykit.shell import fill
-from deploykit.transport.base import File
 from deploykit.transport.upload.archive import Sized
 from deploykit.transport.upload.finishing import finish
 from deploykit.transport.upload.packers import Packer, chosen

@@ -25,10 +25,11 @@ from tenacity import wait_fixed
 
 from deploykit.engine import fleet, lock
 from deploykit.errors import ConnectFailed, LinkLost
+from deploykit.files import File
 from deploykit.hosts import Host
 from deploykit.shell import quote
 from deploykit.transport import retrying
-from deploykit.transport.base import Completed, File, Held, Transport
+from deploykit.transport.base import Completed, Held, Transport
 from deploykit.transport.local import LocalTransport
 from tests.engine.machine.hosts import Farm, Machine
 
