@@ -129,7 +129,13 @@ class Files(FilesToLookAt, Protocol):
         """Put *data* at the end of a file, made with *mode* if absent; flush where possible."""
 
     def copy_all(self, copies: Iterable[Copy]) -> set[str]:
-        """Have files copied by the server, many at once; return the paths it could not make."""
+        """
+        Have files copied by the server itself, many at once.
+
+        Returns:
+            The paths that it made; it may make none. What it leaves in the place of another is
+            no whole copy, and has not got its mtime.
+        """
 
     def modes(self, modes: Iterable[tuple[str, int]]) -> None:
         """Set permission bits, many at once."""
