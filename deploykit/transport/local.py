@@ -2,75 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
 from typing import IO, BinaryIO
 
 from deploykit.errors import LinkLost
-from deploykit.files import File
 from deploykit.processes import end_group
 from deploykit.transport.base import Completed
 from deploykit.transport.boot import BOOT, AfterMark, message
+from deploykit.transport.local_files import LocalFiles
 
 __all__ = ["LocalTransport"]
 
 PIECE = 1 << 16
 TO_END = 2.0  # seconds that a command has to end when it is told to
-
-
-class LocalFiles:
-    """Files of this machine."""
-
-    def size(self, path: str) -> int | None:
-        """See `Files`."""
-        try:
-            return Path(path).lstat().st_size
-        except FileNotFoundError:
-            return None
-
-    def mkdir(self, path: str, mode: int) -> None:
-        """See `Files`."""
-        Path(path).mkdir(exist_ok=True)
-        Path(path).chmod(mode)
-
-    def write(
-        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
-    ) -> None:
-        """See `Files`."""
-        with Path(path).open("wb") as target:
-            shutil.copyfileobj(source, target, PIECE)
-        Path(path).chmod(mode)
-        if sent:
-            sent(Path(path).stat().st_size)
-
-    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
-        """See `Files`."""
-        for file in files:
-            with Path(file.path).open("wb") as target:
-                for piece in file.pieces(PIECE):
-                    target.write(piece)
-                    sent(len(piece))
-            Path(file.path).chmod(file.mode)
-
-    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
-        """See `Files`."""
-        for path, mode in folders:
-            self.mkdir(path, mode)
-
-    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
-        """See `Files`."""
-        for target, path in links:
-            Path(path).unlink(missing_ok=True)
-            Path(path).symlink_to(target)
-
-    def rename(self, old: str, new: str) -> None:
-        """See `Files`."""
-        Path(old).replace(new)
 
 
 class LocalHeld:

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, BinaryIO, Literal, NoReturn, TypeVar
 
-from deploykit.files import File, Files
+from deploykit.files import Copy, File, Files, Stat
 from deploykit.transport.base import Completed, Held, Transport
 from deploykit.transport.boot import message
 from deploykit.transport.ssh import SSHTransport
 
 __all__ = ["MODES", "Effects", "Kill", "KillingTransport", "Mode", "effect_name"]
 
+T = TypeVar("T")
 Mode = Literal["before", "cut", "sent", "after"]
 MODES: Mapping[str, tuple[Mode, ...]] = {
     "call": ("before", "cut", "sent", "after"),
@@ -206,13 +207,34 @@ class KillingFiles:
         self._inner = inner
         self._effects = effects
 
-    def size(self, path: str) -> int | None:
+    @property
+    def replaces(self) -> bool:
         """See `Files`."""
-        return self._inner.size(path)
+        return self._inner.replaces
 
-    def mkdir(self, path: str, mode: int) -> None:
+    def look(self, paths: Iterable[str]) -> dict[str, Stat]:
         """See `Files`."""
-        self._do(f"mkdir {path}", lambda: self._inner.mkdir(path, mode))
+        return self._inner.look(paths)
+
+    def names(self, folder: str) -> list[str] | None:
+        """See `Files`."""
+        return self._inner.names(folder)
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See `Files`."""
+        return self._inner.read(paths)
+
+    def target(self, path: str) -> str | None:
+        """See `Files`."""
+        return self._inner.target(path)
+
+    def free(self, path: str) -> int | None:
+        """See `Files`."""
+        return self._inner.free(path)
+
+    def mkdir(self, path: str, mode: int) -> bool:
+        """See `Files`."""
+        return self._do(f"mkdir {path}", lambda: self._inner.mkdir(path, mode))
 
     def write(
         self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
@@ -243,7 +265,23 @@ class KillingFiles:
     def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
         """See `Files`."""
         for path, mode in folders:
-            self.mkdir(path, mode)
+            self._do(f"mkdir {path}", partial(self._inner.mkdirs, [(path, mode)]))
+
+    def append(self, path: str, data: bytes, mode: int) -> None:
+        """See `Files`."""
+        self._do(f"append to {path}", lambda: self._inner.append(path, data, mode))
+
+    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+        """See `Files`."""
+        made: set[str] = set()
+        for copy in copies:
+            made |= self._do(f"copy to {copy.path}", partial(self._inner.copy_all, [copy]))
+        return made
+
+    def modes(self, modes: Iterable[tuple[str, int]]) -> None:
+        """See `Files`."""
+        for path, mode in modes:
+            self._do(f"chmod {path}", partial(self._inner.modes, [(path, mode)]))
 
     def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
         """See `Files`."""
@@ -254,14 +292,28 @@ class KillingFiles:
         """See `Files`."""
         self._do(f"rename {new}", lambda: self._inner.rename(old, new))
 
+    def move(self, old: str, new: str) -> bool:
+        """See `Files`."""
+        return self._do(f"move {new}", lambda: self._inner.move(old, new))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """See `Files`."""
+        for path in paths:
+            self._do(f"remove {path}", partial(self._inner.remove, [path]))
+
+    def rmdir(self, path: str) -> bool:
+        """See `Files`."""
+        return self._do(f"rmdir {path}", lambda: self._inner.rmdir(path))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def _do(self, name: str, act: Callable[[], None]) -> None:
+    def _do(self, name: str, act: Callable[[], T]) -> T:
         chosen = self._effects.reached(anonymous(name), "file")
-        act()
+        done = act()
         if chosen:
             self._effects.die()
+        return done
 
 
 def effect_name(command: str, stdin: bytes) -> str:

@@ -87,7 +87,7 @@ def asking(link: ssh.SSHTransport) -> None:
 def looking(link: ssh.SSHTransport) -> None:
     """Ask for one file after the other."""
     while True:
-        link.files().size("/etc/passwd")
+        link.files().look(["/etc/passwd"])
 
 
 def beating(link: ssh.SSHTransport) -> None:

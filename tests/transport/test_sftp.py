@@ -14,21 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploykit.transport.sftp import requests
-from deploykit.transport.sftp.conversation import Ahead, Conversation, Refused, Task
+from deploykit.transport.sftp.conversation import Conversation
 from deploykit.transport.sftp.packets import (
     Attributes,
     Code,
     Flag,
     Handle,
     Kind,
-    Packets,
     ProtocolError,
     Request,
     Status,
     Version,
-    reply,
-    version,
 )
+from deploykit.transport.sftp.reading import Packets, reply, version
+from deploykit.transport.sftp.tasks import Ahead, Refused, Task
 
 SERVER = "/usr/lib/openssh/sftp-server"
 HELLO = struct.pack(">IBI", 5, Kind.VERSION, 3)

@@ -28,7 +28,8 @@ def test_a_login_shell_s_banner_is_no_answer(host: Host) -> None:
             assert answer.word == "cut"
             files = on_host.transport.files()
             files.write(io.BytesIO(b"text"), "/srv/shop/file", 0o600)
-            assert (files.size("/srv/shop/file"), host.read("/srv/shop/file")) == (4, "text")
+            assert files.look(["/srv/shop/file"])["/srv/shop/file"].size == 4
+            assert host.read("/srv/shop/file") == "text"
     finally:
         host.root("rm /home/deploy/.bashrc")
 

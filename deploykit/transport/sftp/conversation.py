@@ -1,23 +1,15 @@
 """
 One SFTP conversation, with as much under way as the server and our memory allow.
 
-What is to be done is written as *tasks*: generators that yield requests and are sent the answers.
-
-    def size(path):
-        found = yield requests.lstat(path)
-        return found.size
-
-Many tasks run at once, in one thread: while one waits for an answer, the others go on asking. A
-task may also yield `Ahead(request)`, whose answer it does not wait for: pieces of a file. Such
-answers are looked at all the same: the first refusal ends the task with `Refused`, at the latest
-when it is over.
+While one task waits for an answer, the others go on asking, all of them in one thread.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,22 +17,22 @@ from typing import Any, Generic, Protocol, TypeVar
 from deploykit.transport.sftp import requests
 from deploykit.transport.sftp.packets import (
     VERSION,
-    Packets,
+    Code,
+    Data,
     ProtocolError,
     Reply,
     Request,
     Status,
     Version,
-    hello,
-    reply,
-    version,
 )
+from deploykit.transport.sftp.reading import Packets, hello, reply, version
+from deploykit.transport.sftp.tasks import Ahead, Refused, Task, Together, ask
 
-__all__ = ["Ahead", "Conversation", "Refused", "Stream", "Task"]
+__all__ = ["Conversation", "Stream"]
 
 T = TypeVar("T")
 
-WINDOW = 4 << 20  # bytes of requests under way; a link of 150 ms carries 200 Mbit/s with that
+WINDOW = 4 << 20  # bytes of requests and answers under way; 150 ms carry 200 Mbit/s with that
 REQUESTS = 1024  # requests under way
 TASKS = 512  # tasks under way: a small file takes two round trips, so this many in each two
 HANDLES = 128  # open files that are expected of a server which names no limit; half are used
@@ -58,31 +50,6 @@ class Stream(Protocol):
         """Wait for up to *size* bytes, and return them; nothing when the other side has ended."""
 
 
-class Refused(Exception):
-    """
-    The server did not do something.
-
-    Args:
-        request: what.
-        status: its answer.
-    """
-
-    def __init__(self, request: Request, status: Status) -> None:
-        super().__init__(f"cannot {request.act} {request.about}: {status.message or status.code}")
-        self.request = request
-        self.status = status
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """A request whose answer is not waited for."""
-
-    request: Request
-
-
-Task = Generator[Request | Ahead, Any, T]
-
-
 @dataclass(eq=False)
 class _Run(Generic[T]):
     """
@@ -91,17 +58,23 @@ class _Run(Generic[T]):
     Args:
         task: what it is.
         answer: what it is sent next.
+        together: what it is sent once `waits` is zero, where it asked for several things.
+        waits: how many answers it waits for.
         ahead: answers that come still, and that it does not wait for.
         refused: the first of those that was a refusal.
+        settling: it waits for all of those.
         ended: it yields nothing more.
         result: what it has returned.
         error: what it has raised.
     """
 
     task: Task[T]
-    answer: Reply | Refused | None = None
+    answer: Reply | Refused | list[Reply | Refused] | None = None
+    together: list[Reply | Refused] | None = None
+    waits: int = 0
     ahead: int = 0
     refused: Refused | None = None
+    settling: bool = False
     ended: bool = False
     result: T | None = None
     error: Exception | None = None
@@ -109,12 +82,20 @@ class _Run(Generic[T]):
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request under way: whose, how long, and whether its task waits for the answer."""
+    """
+    A request under way.
+
+    Args:
+        request: what is asked.
+        run: whose it is.
+        size: bytes of it and of its answer.
+        place: of its answer among those that are waited for; None if it is not.
+    """
 
     request: Request
     run: _Run[Any]
     size: int
-    waited: bool
+    place: int | None
 
 
 class Conversation:
@@ -123,7 +104,7 @@ class Conversation:
 
     Args:
         stream: on which an SFTP server listens, and nobody has said anything yet.
-        window: bytes of requests that may be under way.
+        window: bytes of requests, and of answers to them, that may be under way.
 
     Raises:
         ProtocolError: the other side is no SFTP server of version 3.
@@ -143,10 +124,11 @@ class Conversation:
         self._version: Version = version(self._receive())
         if self._version.number != VERSION:
             raise ProtocolError(f"SFTP of version {self._version.number}, and not {VERSION}")
-        self.piece = PIECE
+        self.piece = self.read_piece = PIECE
         self._many = HANDLES // 2
-        if self.offers("limits@openssh.com"):
-            self._learn(self.do(_one(requests.limits())).body)
+        if self.offers(requests.LIMITS):
+            with suppress(Refused):  # then it is as if they had not been offered
+                self._learn(self.do(ask(requests.limits())).body)
 
     def offers(self, extension: str) -> bool:
         """Return whether the server has an extension, of whatever version."""
@@ -181,8 +163,8 @@ class Conversation:
                     if self._step(run):
                         ready.appendleft(run)  # one file after the other, where all is sent ahead
                 elif runs:
-                    run, waited = self._take_answer()
-                    if run in runs and waited:
+                    run, goes_on = self._take_answer()
+                    if run in runs and goes_on:
                         ready.append(run)
                 else:
                     return
@@ -212,16 +194,30 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 - it is raised where the task's end is looked at
             run.ended, run.error = True, error
             return False
-        ahead = isinstance(wanted, Ahead)
-        self._ask(wanted.request if isinstance(wanted, Ahead) else wanted, run, waited=not ahead)
-        return ahead
+        match wanted:
+            case Ahead():
+                run.ahead += 1
+                self._ask(wanted.request, run, None)
+                return True
+            case Together():
+                run.together, run.waits = [Data(b"")] * len(wanted.requests), len(wanted.requests)
+                for place, request in enumerate(wanted.requests):
+                    self._ask(request, run, place)
+                return False
+            case Request():
+                run.waits = 1
+                self._ask(wanted, run, 0)
+                return False
+            case _:
+                run.settling = run.ahead > 0
+                return not run.settling
 
-    def _ask(self, request: Request, run: _Run[Any], *, waited: bool) -> None:
+    def _ask(self, request: Request, run: _Run[Any], place: int | None) -> None:
         self._number = (self._number + 1) & 0xFFFFFFFF
         packet = request.packet(self._number)
-        self._asked[self._number] = _Asked(request, run, len(packet), waited)
-        self._under_way += len(packet)
-        run.ahead += not waited
+        size = len(packet) + request.awaits
+        self._asked[self._number] = _Asked(request, run, size, place)
+        self._under_way += size
         self._out += packet
         if len(self._out) >= BATCH:
             self._flush()
@@ -232,25 +228,29 @@ class Conversation:
             self._stream.sendall(data)
 
     def _take_answer(self) -> tuple[_Run[Any], bool]:
-        """Wait for an answer; return whose it is, and whether he waits for it."""
+        """Wait for an answer; return whose it is, and whether he goes on with it."""
         number, answer = reply(self._receive())
         asked = self._asked.pop(number, None)
         if asked is None:
             raise ProtocolError(f"an answer to request {number}, which is not under way")
         self._under_way -= asked.size
+        found = _judged(asked.request, answer)
         run = asked.run
-        refused = None
-        if isinstance(answer, Status) and not answer.ok:
-            refused = Refused(asked.request, answer)
-        elif not isinstance(answer, asked.request.answer):
-            kind = type(answer).__name__.lower()
-            raise ProtocolError(f"{kind} as the answer to {asked.request.kind.name}")
-        if asked.waited:
-            run.answer = refused or answer
-        else:
+        if asked.place is None:
             run.ahead -= 1
-            run.refused = run.refused or refused
-        return run, asked.waited
+            if isinstance(found, Refused):
+                run.refused = run.refused or found
+            goes_on = run.settling and not run.ahead
+            run.settling = run.settling and not goes_on
+            return run, goes_on
+        run.waits -= 1
+        if run.together is None:
+            run.answer = found
+        else:
+            run.together[asked.place] = found
+            if not run.waits:
+                run.answer, run.together = run.together, None
+        return run, not run.waits
 
     def _receive(self) -> bytes:
         """Return the next packet."""
@@ -266,14 +266,22 @@ class Conversation:
         """Keep to what the server allows; PROTOCOL 4.8. Zero is no limit that it knows."""
         if len(limits) < 32:
             raise ProtocolError("an answer without limits")
-        _, _, write, handles = struct.unpack_from(">QQQQ", limits)
+        _, read, write, handles = struct.unpack_from(">QQQQ", limits)
         self.piece = min(PIECE, write or PIECE)
+        self.read_piece = min(PIECE, read or PIECE)
         self._many = max(1, min(TASKS, (handles or HANDLES) // 2))
 
 
-def _one(request: Request) -> Task[Any]:
-    """Ask one thing, and return its answer."""
-    return (yield request)
+def _judged(request: Request, answer: Reply) -> Reply | Refused:
+    """Return what *answer* means to who asked."""
+    if isinstance(answer, Status) and not answer.ok:
+        if request.at_end is not None and answer.code == Code.EOF:
+            return request.at_end
+        return Refused(request, answer)
+    if not isinstance(answer, request.answer):
+        kind = type(answer).__name__.lower()
+        raise ProtocolError(f"{kind} as the answer to {request.kind.name}")
+    return answer
 
 
 def _returned(run: _Run[T]) -> T:

@@ -1,27 +1,24 @@
-"""
-SFTP version 3 on the wire: values in, bytes out, and back; no input or output here.
-
-The protocol is draft-ietf-secsh-filexfer-02 (https://www.ietf.org/archive/id/
-draft-ietf-secsh-filexfer-02.txt), which every server speaks; its sections are named where they
-are used. The extensions are OpenSSH's (its file PROTOCOL, section 4), as is one deviation: the two
-paths of a symlink request are in the other order than the draft says.
-"""
+"""What SFTP version 3 speaks of: types of packets, codes, attributes, requests and answers."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Final
 
 __all__ = [
+    "VERSION",
     "Attributes",
     "Code",
+    "Data",
     "Extended",
     "Flag",
     "Handle",
-    "Packets",
+    "Kind",
+    "Name",
+    "Names",
     "ProtocolError",
     "Reply",
     "Request",
@@ -30,7 +27,6 @@ __all__ = [
 ]
 
 VERSION: Final = 3
-LONGEST: Final = 256 * 1024  # bytes of a packet; OpenSSH sends and takes no longer ones
 
 
 class ProtocolError(Exception):
@@ -44,15 +40,24 @@ class Kind(IntEnum):
     VERSION = 2
     OPEN = 3
     CLOSE = 4
+    READ = 5
     WRITE = 6
     LSTAT = 7
+    FSTAT = 8
     SETSTAT = 9
     FSETSTAT = 10
+    OPENDIR = 11
+    READDIR = 12
     REMOVE = 13
     MKDIR = 14
+    RMDIR = 15
+    RENAME = 18
+    READLINK = 19
     SYMLINK = 20
     STATUS = 101
     HANDLE = 102
+    DATA = 103
+    NAME = 104
     ATTRS = 105
     EXTENDED = 200
     EXTENDED_REPLY = 201
@@ -62,14 +67,18 @@ class Code(IntEnum):
     """What a status says, section 7: the codes that make a difference here."""
 
     OK = 0
+    EOF = 1
     NO_SUCH_FILE = 2
     FAILURE = 4
+    OP_UNSUPPORTED = 8
 
 
 class Flag(IntFlag):
     """How a file is opened, section 6.3."""
 
+    READ = 1
     WRITE = 2
+    APPEND = 4
     CREATE = 8
     TRUNCATE = 16
 
@@ -131,13 +140,35 @@ class Handle:
 
 
 @dataclass(frozen=True)
+class Data:
+    """A piece of a file; empty at its end."""
+
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name, as the server says it, and what it says of what has it."""
+
+    name: str
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class Names:
+    """Some of the names in a folder, none at its end; or what a link contains."""
+
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
 class Extended:
     """The answer to an extension's request."""
 
     body: bytes
 
 
-Reply = Status | Handle | Attributes | Extended
+Reply = Status | Handle | Attributes | Data | Names | Extended
 
 
 @dataclass(frozen=True)
@@ -151,6 +182,8 @@ class Request:
         about: the path that it is about, for errors.
         act: what is done, for errors: `write`.
         answer: what it is answered by when it is done; a status, if nothing has to be told.
+        at_end: the answer that the status of an end of file stands for.
+        awaits: bytes of its answer, as far as it was asked for that many.
     """
 
     kind: Kind
@@ -158,6 +191,8 @@ class Request:
     about: str
     act: str
     answer: type[Reply] = Status
+    at_end: Reply | None = None
+    awaits: int = 0
 
     def packet(self, number: int) -> bytes:
         """Return the whole packet."""
@@ -176,133 +211,3 @@ class Version:
 
     number: int
     extensions: Mapping[str, str]
-
-
-class Packets:
-    """Cuts what arrives into packets, however it arrives."""
-
-    def __init__(self, longest: int = LONGEST) -> None:
-        self._left = bytearray()
-        self._longest = longest
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """
-        Yield every packet that is complete with *data*, without its length.
-
-        Raises:
-            ProtocolError: one says that it is longer than any may be, or empty.
-        """
-        self._left += data
-        at = 0
-        while len(self._left) - at >= 4:
-            (length,) = struct.unpack_from(">I", self._left, at)
-            if not 1 <= length <= self._longest:
-                raise ProtocolError(f"a packet of {length} bytes")
-            if len(self._left) - at - 4 < length:
-                break
-            yield bytes(self._left[at + 4 : at + 4 + length])
-            at += 4 + length
-        del self._left[:at]
-
-
-def hello() -> bytes:
-    """Return what a client says first, section 4."""
-    return struct.pack(">IBI", 5, Kind.INIT, VERSION)
-
-
-def version(packet: bytes) -> Version:
-    """
-    Return what the server has said first, section 4.
-
-    Raises:
-        ProtocolError: it is something else.
-    """
-    fields = _Fields(packet)
-    if fields.byte() != Kind.VERSION:
-        raise ProtocolError(f"the first packet is of type {packet[0]}")
-    number, extensions = fields.number(), {}
-    while fields.left:
-        name = fields.text()
-        extensions[name] = fields.text()
-    return Version(number, extensions)
-
-
-def reply(packet: bytes) -> tuple[int, Reply]:
-    """
-    Return the number of the request that *packet* answers, and the answer.
-
-    Raises:
-        ProtocolError: it is malformed.
-    """
-    fields = _Fields(packet)
-    kind, number = fields.byte(), fields.number()
-    answer = _READ.get(kind)
-    if answer is None:
-        raise ProtocolError(f"an answer of type {kind}")
-    return number, answer(fields)
-
-
-class _Fields:
-    """Takes one field after the other from a packet."""
-
-    def __init__(self, packet: bytes) -> None:
-        self._packet = packet
-        self._at = 0
-
-    @property
-    def left(self) -> int:
-        """Return how many bytes there are still."""
-        return len(self._packet) - self._at
-
-    def take(self, size: int) -> bytes:
-        """Return the next *size* bytes."""
-        if size > self.left:
-            raise ProtocolError(f"a packet that ends {size - self.left} bytes too early")
-        self._at += size
-        return self._packet[self._at - size : self._at]
-
-    def byte(self) -> int:
-        """Return the next byte."""
-        return self.take(1)[0]
-
-    def number(self) -> int:
-        """Return the next number, of 32 bits."""
-        return int.from_bytes(self.take(4), "big")
-
-    def long(self) -> int:
-        """Return the next number, of 64 bits."""
-        return int.from_bytes(self.take(8), "big")
-
-    def string(self) -> bytes:
-        """Return the next string."""
-        return self.take(self.number())
-
-    def text(self) -> str:
-        """Return the next string as text; what is no UTF-8 in it survives a way back."""
-        return self.string().decode("utf-8", "surrogateescape")
-
-    def attributes(self) -> Attributes:
-        """Return the next attributes, section 5."""
-        flags = self.number()
-        size = self.long() if flags & 1 else None
-        uid, gid = (self.number(), self.number()) if flags & 2 else (None, None)
-        mode = self.number() if flags & 4 else None
-        atime, mtime = (self.number(), self.number()) if flags & 8 else (None, None)
-        if flags & 0x80000000:
-            for _ in range(2 * self.number()):
-                self.string()
-        return Attributes(size, uid, gid, mode, atime, mtime)
-
-
-def _status(fields: _Fields) -> Status:
-    code = fields.number()
-    # Servers of version 2 and some old ones leave the message out.
-    return Status(code, fields.text() if fields.left else "")
-
-
-_READ: Mapping[int, Callable[[_Fields], Reply]] = {
-    Kind.STATUS: _status,
-    Kind.HANDLE: lambda fields: Handle(fields.string()),
-    Kind.ATTRS: _Fields.attributes,
-    Kind.EXTENDED_REPLY: lambda fields: Extended(fields.take(fields.left)),
-}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,16 +12,22 @@ from typing import Any, BinaryIO
 import paramiko
 
 from deploykit.errors import LinkLost, TransferFailed
-from deploykit.files import File
-from deploykit.transport.sftp import requests
-from deploykit.transport.sftp.conversation import Ahead, Conversation, Refused, Task
-from deploykit.transport.sftp.packets import Attributes, Code, Flag, ProtocolError, Request
+from deploykit.files import Copy, File, Stat
+from deploykit.transport.sftp import changing, looking, requests, writing
+from deploykit.transport.sftp.conversation import Conversation
+from deploykit.transport.sftp.packets import Code, ProtocolError
+from deploykit.transport.sftp.removing import remove_all
+from deploykit.transport.sftp.tasks import Refused, Task
+from deploykit.transport.ssh.greeting import AfterBanner
 
 __all__ = ["SSHFiles"]
 
 LOST = (paramiko.SSHException, EOFError, OSError)
 # OpenSSH names what it means by FAILURE nowhere: a full disk, a quota, a folder that is no folder.
-REASONS = {Code.FAILURE: "refused (disk full, or no right to?)"}
+REASONS: dict[int, str] = {
+    Code.FAILURE: "refused (disk full, or no right to?)",
+    Code.OP_UNSUPPORTED: "the server cannot do that",
+}
 
 
 class SSHFiles:
@@ -44,7 +49,7 @@ class SSHFiles:
         self._one = threading.Lock()
         try:
             channel.invoke_subsystem("sftp")
-            self._sftp = Conversation(_AfterBanner(channel))
+            self._sftp = Conversation(AfterBanner(channel))
         except ProtocolError as error:
             raise TransferFailed(f"{label} offers no SFTP: {error}") from error
         except paramiko.SSHException as error:
@@ -57,23 +62,64 @@ class SSHFiles:
         """Return whether they can be used still, as far as is known."""
         return not self._channel.closed
 
-    def size(self, path: str) -> int | None:
+    @property
+    def replaces(self) -> bool:
         """See `Files`."""
-        with self._speaking(path, "look at"):
-            return self._sftp.do(_size(path))
+        return self._sftp.offers(requests.POSIX_RENAME)
 
-    def mkdir(self, path: str, mode: int) -> None:
+    @property
+    def _flushes(self) -> bool:
+        return self._sftp.offers(requests.FSYNC)
+
+    def look(self, paths: Iterable[str]) -> dict[str, Stat]:
         """See `Files`."""
-        with self._speaking(path):
-            self._sftp.do(_mkdir(path, mode))
+
+        def task(path: str) -> Task[tuple[str, Stat | None]]:
+            return path, (yield from looking.look(path))
+
+        with self._speaking("files", "look at"):
+            found = dict(self._sftp.all(map(task, paths)))
+            return {path: stat for path, stat in found.items() if stat}
+
+    def names(self, folder: str) -> list[str] | None:
+        """See `Files`."""
+        with self._speaking(folder, "list"):
+            found = self._sftp.do(looking.entries(folder))
+            return None if found is None else sorted({entry.name for entry in found})
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """See `Files`."""
+
+        def task(path: str) -> Task[tuple[str, bytes | None]]:
+            return path, (yield from looking.contents(path, self._sftp.read_piece))
+
+        with self._speaking("files", "read"):
+            found = dict(self._sftp.all(map(task, paths)))
+            return {path: data for path, data in found.items() if data is not None}
+
+    def target(self, path: str) -> str | None:
+        """See `Files`."""
+        with self._speaking(path, "read"):
+            return self._sftp.do(looking.target(path))
+
+    def free(self, path: str) -> int | None:
+        """See `Files`."""
+        if not self._sftp.offers(requests.STATVFS):
+            return None
+        with self._speaking(path, "ask for the room at"):
+            return self._sftp.do(looking.free(path))
+
+    def mkdir(self, path: str, mode: int) -> bool:
+        """See `Files`."""
+        with self._speaking(path, "make"):
+            return self._sftp.do(changing.make_folder(path, mode))
 
     def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
         """See `Files`."""
-        with self._speaking("folders", "make"):
-            # A server may carry out requests in any order: first all of one depth, then the next.
-            for _, level in groupby(sorted(folders, key=_depth), key=_depth):
-                for _ in self._sftp.all(_mkdir(path, mode) for path, mode in level):
-                    pass
+        # A server may carry out requests in any order: first all of one depth, then the next.
+        for _, level in groupby(sorted(folders, key=_depth), key=_depth):
+            tasks = (changing.make_folder(path, mode, keep=True) for path, mode in level)
+            self._all(tasks, "folders", "make")
 
     def write(
         self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
@@ -83,24 +129,70 @@ class SSHFiles:
         def pieces(size: int) -> Iterator[bytes]:
             return iter(partial(source.read, size), b"")
 
-        self.write_all([File(path, mode, pieces)], sent or (lambda _size: None))
+        self._write([File(path, mode, pieces)], sent or (lambda _size: None), flush=True)
 
     def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
         """See `Files`."""
-        with self._speaking("files"):
-            for _ in self._sftp.all(_write(file, self._sftp.piece, sent) for file in files):
-                pass
+        self._write(files, sent, flush=False)
+
+    def _write(self, files: Iterable[File], sent: Callable[[int], None], *, flush: bool) -> None:
+        def task(file: File) -> Task[None]:
+            # SFTP has no way to flush a whole tree, and later runs take a file for whole by its
+            # mtime: so that one must not outlive a power cut alone. OpenSSH on ext4 takes 0.7 ms
+            # longer a file for it, on tmpfs no time that could be measured.
+            durable = flush or file.mtime is not None
+            return writing.write(file, self._sftp.piece, sent, flush=durable and self._flushes)
+
+        self._all(map(task, files), "files")
+
+    def append(self, path: str, data: bytes, mode: int) -> None:
+        """See `Files`."""
+        with self._speaking(path):
+            piece = self._sftp.piece
+            self._sftp.do(writing.append(path, data, mode, piece, flush=self._flushes))
+
+    def copy_all(self, copies: Iterable[Copy]) -> set[str]:
+        """See `Files`."""
+        if not self._sftp.offers(requests.COPY_DATA):
+            return set()
+        with self._speaking("files", "copy"):
+            flush = self._flushes
+            made = set(self._sftp.all(writing.copy(copy, flush=flush) for copy in copies))
+            return {path for path in made if path}
+
+    def modes(self, modes: Iterable[tuple[str, int]]) -> None:
+        """See `Files`."""
+        tasks = (changing.set_mode(path, mode) for path, mode in modes)
+        self._all(tasks, "files", "set attributes of")
 
     def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
         """See `Files`."""
-        with self._speaking("links", "make"):
-            for _ in self._sftp.all(_symlink(target, path) for target, path in links):
-                pass
+        self._all((changing.symlink(target, path) for target, path in links), "links", "make")
 
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""
-        with self._speaking(new):
-            self._sftp.do(_ask(requests.posix_rename(old, new)))
+        with self._speaking(new, "name"):
+            self._sftp.do(changing.rename(old, new, replaces=self.replaces))
+
+    def move(self, old: str, new: str) -> bool:
+        """See `Files`."""
+        with self._speaking(new, "name"):
+            return self._sftp.do(changing.move(old, new))
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """See `Files`."""
+        with self._speaking("files", "remove"):
+            remove_all(self._sftp, paths)
+
+    def rmdir(self, path: str) -> bool:
+        """See `Files`."""
+        with self._speaking(path, "remove"):
+            return self._sftp.do(changing.remove_folder(path))
+
+    def _all(self, tasks: Iterable[Task[Any]], about: str, act: str = "write") -> None:
+        with self._speaking(about, act):
+            for _ in self._sftp.all(tasks):
+                pass
 
     @contextmanager
     def _speaking(self, about: str, act: str = "write") -> Iterator[None]:
@@ -110,7 +202,7 @@ class SSHFiles:
                 yield
             except Refused as error:
                 status, request = error.status, error.request
-                reason = REASONS.get(status.code, status.message)  # type: ignore[call-overload]
+                reason = REASONS.get(status.code) or status.message or f"code {status.code}"
                 self._end()
                 raise TransferFailed(
                     f"{self._label}: cannot {request.act} {request.about}: {reason}"
@@ -136,84 +228,3 @@ class SSHFiles:
 
 def _depth(folder: tuple[str, int]) -> int:
     return folder[0].count("/")
-
-
-def _ask(request: Request) -> Task[Any]:
-    return (yield request)
-
-
-def _size(path: str) -> Task[int | None]:
-    try:
-        found: Attributes = yield requests.lstat(path)
-    except Refused as error:
-        if error.status.code == Code.NO_SUCH_FILE:
-            return None
-        raise
-    return found.size or 0
-
-
-def _mkdir(path: str, mode: int) -> Task[None]:
-    try:
-        yield requests.mkdir(path, mode)
-    except Refused:
-        if (yield from _size(path)) is None:
-            raise
-    yield requests.setstat(path, Attributes(mode=mode))
-
-
-def _symlink(target: str, path: str) -> Task[None]:
-    if (yield from _size(path)) is not None:
-        yield requests.remove(path)
-    yield requests.symlink(target, path)
-
-
-def _write(file: File, size: int, sent: Callable[[int], None]) -> Task[None]:
-    path = file.path
-    flags = Flag.WRITE | Flag.CREATE | Flag.TRUNCATE
-    handle = (yield requests.open_file(path, flags, file.mode)).value
-    # Before its content, which may be secret; requests about one handle are done in their order.
-    yield Ahead(requests.fsetstat(handle, Attributes(mode=file.mode), path))
-    at = 0
-    for piece in file.pieces(size):
-        yield Ahead(requests.write(handle, at, piece, path))
-        at += len(piece)
-        sent(len(piece))
-    yield Ahead(requests.close(handle, path))
-
-
-class _AfterBanner:
-    """
-    A channel whose first packet is the SFTP server's, whatever the login shell prints before it.
-
-    sshd starts the server by the user's shell, and some `.bashrc` greet. The first packet is the
-    server's version: its length, then type 2 and version 3.
-    """
-
-    FIRST = re.compile(rb"\x00\x00[\x00-\xff]{2}\x02\x00\x00\x00\x03")
-    LONGEST = 1 << 20  # bytes of a greeting; no first packet comes after so many
-
-    def __init__(self, channel: paramiko.Channel) -> None:
-        self._channel = channel
-        self._left: bytes | None = None
-
-    def sendall(self, data: bytes) -> None:
-        """Send all of *data*."""
-        self._channel.sendall(data)
-
-    def recv(self, size: int) -> bytes:
-        """Return up to *size* bytes, none of them from before the first packet."""
-        if self._left is None:
-            self._left = self._first()
-        if self._left:
-            piece, self._left = self._left[:size], self._left[size:]
-            return piece
-        return self._channel.recv(size)
-
-    def _first(self) -> bytes:
-        head = b""
-        while not (found := self.FIRST.search(head)):
-            piece = self._channel.recv(1 << 12)
-            if not piece or len(head) > self.LONGEST:
-                return head
-            head += piece
-        return head[found.start() :]

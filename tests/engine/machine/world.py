@@ -15,22 +15,21 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Literal, TypeVar
 from unittest.mock import patch
 
 from tenacity import wait_fixed
 
 from deploykit.engine import fleet, lock
 from deploykit.errors import ConnectFailed, LinkLost
-from deploykit.files import File
 from deploykit.hosts import Host
 from deploykit.shell import quote
 from deploykit.transport import retrying
 from deploykit.transport.base import Completed, Held, Transport
 from deploykit.transport.local import LocalTransport
+from tests.engine.machine.files import WorldFiles
 from tests.engine.machine.hosts import Farm, Machine
 
 __all__ = ["Controller", "Died", "Fault", "World", "world"]
@@ -387,72 +386,9 @@ class _Transport:
         line = self._machine.line(command)
         return self._controller.hold(self._machine, lambda: self._inner.hold(line))
 
-    def files(self) -> _Files:
+    def files(self) -> WorldFiles:
         """See `Transport`."""
-        return _Files(self._machine, self._controller)
+        return WorldFiles(self._machine, self._controller)
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-class _Files:
-    """A host's files, seen from outside of it."""
-
-    def __init__(self, machine: Machine, controller: Controller) -> None:
-        self._machine = machine
-        self._controller = controller
-        self._inner = LocalTransport().files()
-
-    def size(self, path: str) -> int | None:
-        """See `Files`."""
-        return self._call(self._inner.size, path)
-
-    def mkdir(self, path: str, mode: int) -> None:
-        """See `Files`."""
-        self._call(self._inner.mkdir, path, mode)
-
-    def write(
-        self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
-    ) -> None:
-        """See `Files`."""
-
-        def pieces(size: int) -> Iterator[bytes]:
-            return iter(partial(source.read, size), b"")
-
-        self.write_all([File(path, mode, pieces)], sent or (lambda _size: None))
-
-    def write_all(self, files: Iterable[File], sent: Callable[[int], None]) -> None:
-        """See `Files`; what is cut in its middle has written half."""
-        for file in files:
-            there = self._machine.outside(file.path)
-            self._controller.call(
-                self._machine,
-                partial(self._write, replace(file, path=str(there)), sent),
-                is_long=True,
-            )
-
-    def _write(self, file: File, sent: Callable[[int], None], within: float | None) -> None:
-        self._inner.write_all([file], sent)
-        if within is not None:
-            there = Path(file.path)
-            os.truncate(there, there.stat().st_size // 2)
-            raise TimeoutError
-
-    def mkdirs(self, folders: Iterable[tuple[str, int]]) -> None:
-        """See `Files`."""
-        for path, mode in folders:
-            self.mkdir(path, mode)
-
-    def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
-        """See `Files`."""
-        there = [(target, str(self._machine.outside(path))) for target, path in links]
-        self._controller.call(self._machine, lambda _: self._inner.symlinks(there))
-
-    def rename(self, old: str, new: str) -> None:
-        """See `Files`."""
-        from_, to = (str(self._machine.outside(path)) for path in (old, new))
-        self._controller.call(self._machine, lambda _: self._inner.rename(from_, to))
-
-    def _call(self, act: Callable[..., T], path: str, *rest: Any) -> T:
-        where = str(self._machine.outside(path))
-        return self._controller.call(self._machine, lambda _: act(where, *rest))

@@ -1,0 +1,188 @@
+"""Tasks that look at one file or folder each, and change nothing."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from typing import Final, Literal
+
+from deploykit.files import Stat
+from deploykit.transport.sftp import requests
+from deploykit.transport.sftp.packets import (
+    Attributes,
+    Code,
+    Data,
+    Extended,
+    Flag,
+    Name,
+    Names,
+    ProtocolError,
+)
+from deploykit.transport.sftp.tasks import Refused, Task, Together, using
+
+__all__ = ["contents", "entries", "free", "look", "target"]
+
+BATCH: Final = 16  # pieces of a file, or of a folder's names, that are asked for at once
+LONGEST: Final = 256 << 20  # bytes of a file that is read; what we read are records and manifests
+LISTING: Final = 64 << 20  # bytes of a folder's names, with BESIDES for each: a million of them
+BESIDES: Final = 48  # bytes
+KINDS: Final[dict[int, Literal["file", "dir", "link", "other"]]] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "link",
+}
+
+
+def look(path: str) -> Task[Stat | None]:
+    """Return what lies under *path*, None if nothing does; section 6.8."""
+    try:
+        found: Attributes = yield requests.lstat(path)
+    except Refused as error:
+        if error.status.code == Code.NO_SUCH_FILE:
+            return None
+        raise
+    return stat_of(found)
+
+
+def stat_of(found: Attributes) -> Stat:
+    """Return what *found* says; what it does not say is taken for 0, and a kind for `other`."""
+    mode = found.mode or 0
+    kind = KINDS.get(stat.S_IFMT(mode), "other")
+    return Stat(kind, stat.S_IMODE(mode), found.size or 0, found.mtime or 0)
+
+
+def entries(folder: str) -> Task[list[Name] | None]:
+    """
+    Return what is in *folder*, without `.` and `..`, None if it is not there; section 6.7.
+
+    Raises:
+        ProtocolError: a name is none, or there are more of them than a folder can have.
+    """
+    try:
+        return (yield from using(requests.open_dir(folder), lambda handle: _list(handle, folder)))
+    except Refused as error:
+        if error.status.code == Code.NO_SUCH_FILE:
+            return None
+        raise
+
+
+def _list(handle: bytes, folder: str) -> Task[list[Name]]:
+    found: list[Name] = []
+    size, batch = 0, 1
+    while True:
+        answers = yield Together((requests.readdir(handle, folder),) * batch)
+        for answer in answers:
+            if isinstance(answer, Refused):
+                raise answer
+            for entry in answer.names:
+                size += len(entry.name) + BESIDES
+                if entry.name not in (".", ".."):
+                    found.append(_checked(entry, folder))
+        if size > LISTING:
+            raise ProtocolError(f"more than {LISTING} bytes of names in {folder}")
+        if not all(answer.names for answer in answers):
+            return found
+        batch = min(2 * batch, BATCH)
+
+
+def _checked(entry: Name, folder: str) -> Name:
+    """Return *entry*: a name within *folder*, and no way out of it."""
+    if not entry.name or "/" in entry.name or "\0" in entry.name:
+        raise ProtocolError(f"the name {entry.name[:80]!r} in {folder}")
+    return entry
+
+
+def contents(path: str, piece: int) -> Task[bytes | None]:
+    """
+    Return what is in a file, None if it is not there; section 6.4.
+
+    Args:
+        path: of the file.
+        piece: bytes that are asked for at once.
+
+    Raises:
+        Refused: it may not be read.
+        ProtocolError: more than was asked for came, or it has no end.
+    """
+    opening = requests.open_file(path, Flag.READ)
+    try:
+        return (yield from using(opening, lambda handle: _read(handle, path, piece)))
+    except Refused as error:
+        if error.status.code == Code.NO_SUCH_FILE:
+            return None
+        raise
+
+
+def _read(handle: bytes, path: str, piece: int) -> Task[bytes]:
+    """Read to the end; with the first piece comes the size, so that a small file takes no more."""
+    out = bytearray()
+    first, found = yield Together(
+        (requests.read(handle, 0, piece, path), requests.fstat(handle, path))
+    )
+    size = 0 if isinstance(found, Refused) else found.size or 0
+    if size > LONGEST:
+        raise ProtocolError(f"{path} is {size} bytes long, and more than {LONGEST} are not read")
+    ended = _take(out, [first], piece, path)
+    while not ended and len(out) != size:
+        count = min(BATCH, max(1, -((len(out) - size) // piece)))
+        starts = [len(out) + n * piece for n in range(count)]
+        asked = tuple(requests.read(handle, start, piece, path) for start in starts)
+        ended = _take(out, (yield Together(asked)), piece, path)
+    return bytes(out)
+
+
+def _take(out: bytearray, answers: list[Data | Refused], piece: int, path: str) -> bool:
+    """Add to *out* what follows on it without a gap; return whether the file ends there."""
+    for answer in answers:
+        if isinstance(answer, Refused):
+            raise answer
+        if len(answer.value) > piece:
+            raise ProtocolError(
+                f"{len(answer.value)} bytes of {path}, where {piece} were asked for"
+            )
+        out += answer.value
+        if len(out) > LONGEST:
+            raise ProtocolError(f"{path} goes on after {LONGEST} bytes")
+        if len(answer.value) < piece:
+            # A server may give less than it was asked for; only none at all is the end.
+            return not answer.value
+    return False
+
+
+def target(path: str) -> Task[str | None]:
+    """
+    Return what the link *path* contains, None if it is none; section 6.10.
+
+    Raises:
+        ProtocolError: the server says another number of targets than one.
+    """
+    # How reading what is no link is refused differs from server to server.
+    found = yield from look(path)
+    if not found or found.kind != "link":
+        return None
+    try:
+        answer: Names = yield requests.readlink(path)
+    except Refused as error:
+        if error.status.code == Code.NO_SUCH_FILE:
+            return None
+        raise
+    if len(answer.names) != 1:
+        raise ProtocolError(f"{len(answer.names)} targets of {path}")
+    return answer.names[0].name
+
+
+def free(path: str) -> Task[int | None]:
+    """
+    Return the bytes that we may still write where *path* lies, None if the server cannot tell.
+
+    Raises:
+        ProtocolError: its answer is too short; PROTOCOL 4.4.
+    """
+    try:
+        answer: Extended = yield requests.statvfs(path)
+    except Refused:
+        return None
+    if len(answer.body) < 88:
+        raise ProtocolError("an answer without the room there is")
+    _, fragment, _, _, available = struct.unpack_from(">QQQQQ", answer.body)
+    return int(fragment * available)

@@ -1,0 +1,110 @@
+"""Tasks that write one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from deploykit.files import Copy, File
+from deploykit.transport.sftp import requests
+from deploykit.transport.sftp.packets import Attributes, Code, Flag
+from deploykit.transport.sftp.tasks import ANSWERED, Ahead, Refused, Task, Together, closing, using
+
+__all__ = ["append", "copy", "write"]
+
+ANEW = Flag.WRITE | Flag.CREATE | Flag.TRUNCATE
+
+
+def write(file: File, piece: int, sent: Callable[[int], None], *, flush: bool) -> Task[None]:
+    """
+    Write *file*, replacing what is there; sections 6.3 and 6.4.
+
+    Args:
+        file: what and where to.
+        piece: bytes in one request.
+        sent: told the number of bytes of each.
+        flush: have it put on disk, before it gets its mtime; the server can.
+    """
+
+    def work(handle: bytes) -> Task[None]:
+        # Before its content, which may be secret; requests about a handle are done in their order.
+        yield Ahead(requests.fsetstat(handle, Attributes(mode=file.mode), file.path))
+        at = 0
+        for data in file.pieces(piece):
+            yield Ahead(requests.write(handle, at, data, file.path))
+            at += len(data)
+            sent(len(data))
+        if flush:
+            yield Ahead(requests.fsync(handle, file.path))
+        if file.mtime is not None:
+            yield ANSWERED  # a refused piece is no reason for a server not to set what follows it
+            yield Ahead(requests.fsetstat(handle, Attributes(mtime=file.mtime), file.path))
+
+    return using(requests.open_file(file.path, ANEW, file.mode), work)
+
+
+def append(path: str, data: bytes, mode: int, piece: int, *, flush: bool) -> Task[None]:
+    """
+    Put *data* at the end of a file, one piece after the other.
+
+    Args:
+        path: of the file.
+        data: is sent in one request, if it is no longer than *piece*.
+        mode: of a file that is made.
+        piece: bytes in one request.
+        flush: have it put on disk; the server can.
+    """
+    opening = requests.open_file(path, Flag.WRITE | Flag.CREATE | Flag.APPEND, mode)
+    found, opened = yield Together((requests.lstat(path), opening))
+    if isinstance(opened, Refused):
+        raise opened
+    handle = opened.value
+
+    def work() -> Task[None]:
+        made = isinstance(found, Refused)
+        if made and found.status.code != Code.NO_SUCH_FILE:
+            raise found
+        if made:
+            yield Ahead(requests.fsetstat(handle, Attributes(mode=mode), path))
+        # Some servers take no notice of APPEND, the others none of the place: this is for both.
+        end = 0 if made else found.size or 0
+        for at in range(0, len(data), piece):
+            yield requests.write(handle, end + at, data[at : at + piece], path)
+        if flush:
+            yield Ahead(requests.fsync(handle, path))
+
+    yield from closing(handle, opening, work())
+
+
+def copy(what: Copy, *, flush: bool) -> Task[str | None]:
+    """
+    Have the server copy a file; PROTOCOL 4.10.
+
+    Args:
+        what: is copied, and where to.
+        flush: have the copy put on disk, before it gets its mtime; the server can.
+
+    Returns:
+        The path of the copy; None if the server does not make it.
+    """
+
+    def into(source: bytes, target: bytes) -> Task[None]:
+        yield Ahead(requests.fsetstat(target, Attributes(mode=what.mode), what.path))
+        yield requests.copy_data(source, target, what.path)
+        if flush:
+            yield Ahead(requests.fsync(target, what.path))
+        yield ANSWERED
+        yield Ahead(requests.fsetstat(target, Attributes(mtime=what.mtime), what.path))
+        yield ANSWERED
+
+    def work(source: bytes) -> Task[None]:
+        opening = requests.open_file(what.path, ANEW, what.mode)
+        yield from using(opening, lambda target: into(source, target))
+
+    with suppress(Refused):
+        yield from using(requests.open_file(what.source, Flag.READ), work)
+        yield ANSWERED
+        return what.path
+    with suppress(Refused):
+        yield ANSWERED  # to the closing of what was open
+    return None
