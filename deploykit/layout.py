@@ -52,9 +52,14 @@ class Layout:
         """Return the file that lists the contents of *release*."""
         return join(self.private, "manifests", f"{release}.json")
 
+    @property
+    def runs(self) -> str:
+        """The folder of all runs."""
+        return join(self.private, "runs")
+
     def run(self, run: str) -> str:
         """Return the folder of *run*."""
-        return join(self.private, "runs", run)
+        return join(self.runs, run)
 
     def journal(self, run: str) -> str:
         """Return the journal file of *run*."""

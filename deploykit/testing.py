@@ -33,6 +33,7 @@ from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import forward, plan_all, write_ahead
 from deploykit.engine.scene import Scene, look
 from deploykit.environment import Environment
+from deploykit.files import Files
 from deploykit.release import Manifest
 from deploykit.stage import Acting, AnyStage
 
@@ -115,6 +116,10 @@ class _Counting:
     @property
     def name(self) -> str:
         return self.inner.name
+
+    @property
+    def sftp(self) -> Files | None:
+        return self.inner.sftp
 
     def query(self, script: str, **options: Any) -> Result:
         return self.inner.query(script, **options)

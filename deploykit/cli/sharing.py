@@ -115,26 +115,30 @@ def fetch(session: "Session", name: str, environment: str) -> bytes:
         ConfigurationError: it is not there.
         TransferFailed: it cannot be read.
     """
-    from deploykit.engine.session import EVAL
-
     path = posixpath.join(session.layout.shared, name)
-    script = fill("[ -e {0} ] || exit 44\nexec cat -- {0}\n", path)
-    done = session.transport.execute(EVAL, script.encode(), timeout=None)
-    if done.exit_code == MISSING:
+    content = _content(session, path)
+    if content is None:
         raise ConfigurationError(
             f"{path} is not on {session.name}",
             then=f"see what is: deploykit shared list {environment}",
         )
-    if done.exit_code:
-        said = done.stderr.decode(errors="replace").strip()
-        raise TransferFailed(f"{session.name}: {path} cannot be read: {said}")
-    return done.stdout
+    return content
 
 
 def listed(session: "Session") -> tuple[SharedFile, ...]:
     """Return everything under `shared/` on one host, sorted by path."""
-    answer = session.query(fill(LIST, shared=session.layout.shared)).output
-    return tuple(sorted(_parsed(session.name, answer), key=lambda file: file.path))
+    from deploykit.cli import sharing_sftp
+    from deploykit.engine.sftp_only.session import SftpSession
+
+    if isinstance(session, SftpSession):
+        found = [
+            SharedFile(session.name, path, stat.kind, stat.size, f"{stat.mode:04o}", "", "", at)
+            for path, stat, at in sharing_sftp.listed(session)
+        ]
+    else:
+        answer = session.query(fill(LIST, shared=session.layout.shared)).output
+        found = list(_parsed(session.name, answer))
+    return tuple(sorted(found, key=lambda file: file.path))
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -158,18 +162,43 @@ def write_private(path: Path, content: bytes) -> None:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def _content(session: "Session", path: str) -> bytes | None:
+    from deploykit.cli import sharing_sftp
+    from deploykit.engine.session import EVAL
+    from deploykit.engine.sftp_only.session import SftpSession
+
+    if isinstance(session, SftpSession):
+        return sharing_sftp.fetch(session, path)
+    script = fill("[ -e {0} ] || exit 44\nexec cat -- {0}\n", path)
+    done = session.transport.execute(EVAL, script.encode(), timeout=None)
+    if done.exit_code == MISSING:
+        return None
+    if done.exit_code:
+        said = done.stderr.decode(errors="replace").strip()
+        raise TransferFailed(f"{session.name}: {path} cannot be read: {said}")
+    return done.stdout
+
+
 def _send(session: "Session", content: bytes, name: str) -> str:
+    from deploykit.cli import sharing_sftp
+    from deploykit.engine.sftp_only.session import SftpSession
+
     lay = session.layout
     target = posixpath.join(lay.shared, name)
     folder, base = posixpath.split(target)
     kept = posixpath.join(lay.private, "shared-versions", f"{name}.{_now()}")
+    if isinstance(session, SftpSession):
+        return _told(sharing_sftp.send(session, content, target, kept), content, kept)
     part = posixpath.join(folder, f".{base}.part-{token_hex(4)}")
     names = {"shared": lay.shared, "folder": folder, "target": target, "part": part}
     _step(session, fill(PREPARE, **names), name)
     session.transport.insist(lambda to: to.files().write(io.BytesIO(content), part, 0o600))
     digest = hashlib.sha256(content).hexdigest()
     finish = fill(FINISH, digest=digest, kept=kept, versions=posixpath.dirname(kept), **names)
-    word = _step(session, finish, name)
+    return _told(_step(session, finish, name), content, kept)
+
+
+def _told(word: str, content: bytes, kept: str) -> str:
     return {
         "new": f"is there now ({len(content)} bytes)",
         "replaced": f"replaced ({len(content)} bytes); the old version is {kept}",

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
-from deploykit.doctor import databases, guardians, here, hosts, stages
+from deploykit.doctor import databases, guardians, here, hosts, sftp_only, stages
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, attempt_each, reached
+from deploykit.engine.sftp_only.session import SftpSession
 from deploykit.environment import Environment
 from deploykit.errors import DeploykitError
 from deploykit.findings import Finding
@@ -71,7 +73,11 @@ def unreachable(host: str, error: BaseException) -> Finding:
 def _examine_host(environment: Environment, host: str, packed: here.Packs, events: Events) -> Seen:
     with alone(environment, host, events) as fleet:
         session = fleet.sessions[host]
-        findings = [*hosts.examine(environment, session), *guardians.examine(environment, session)]
+        if isinstance(session, SftpSession):
+            findings = list(sftp_only.examine(environment, session))
+        else:
+            looks = hosts.examine(environment, session), guardians.examine(environment, session)
+            findings = list(chain(*looks))
         found, places = stages.examine(fleet, packed, events)
         return [*findings, *found], places
 

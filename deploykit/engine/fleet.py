@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from deploykit.engine.events import Events
 from deploykit.engine.resolver import Resolver
 from deploykit.engine.session import Session
+from deploykit.engine.sftp_only.session import SftpSession
 from deploykit.environment import Environment
 from deploykit.errors import ConfigurationError, ConnectFailed, DeploykitError, TransportError
 from deploykit.hosts import Host
@@ -167,7 +168,8 @@ def _session(
     sudo = partial(resolver.secret, host.sudo) if host.sudo else None
     tell = partial(events.tell, host=host.label)
     transport = RetryingTransport(partial(_connect, host), tell, give_up)
-    return Session(host.label, transport, layout, events.scrubber, sudo)
+    kind = Session if host.shell else SftpSession
+    return kind(host.label, transport, layout, events.scrubber, sudo)
 
 
 def _connect(host: Host) -> Transport:

@@ -20,6 +20,7 @@ from deploykit.engine.fleet import each
 from deploykit.engine.journal import History, Record
 from deploykit.engine.scene import Scene
 from deploykit.environment import Environment
+from deploykit.hosts import Host
 from deploykit.publishing import UNDO_KEY
 from deploykit.stage import AnyStage
 
@@ -53,8 +54,12 @@ def notes(environment: Environment, stages: Stages, plans: Plans) -> tuple[str, 
     does = f"leaves the new code and marks the run as in need of a rollback: {why}"
     silence = f"if a host hears nothing of the controller for {_within(environment)} s"
     guarded = f"{silence}, its guardian {does if why else 'brings the code back by itself'}"
-    bare = f"no guardian on {', '.join(without)}: sudo needs a password there"
-    return (*(guarded,) * bool(hosts), *(bare,) * bool(without))
+    bare = [
+        f"no guardian on {host.label}: {_unguarded(host)}"
+        for host in environment.hosts
+        if host.label in without
+    ]
+    return (*(guarded,) * bool(hosts), *bare)
 
 
 def told(found: History) -> str:
@@ -118,8 +123,16 @@ def _hosts(environment: Environment, stages: Stages, plans: Plans) -> tuple[list
     """Return the hosts where a link moves: those with a guardian, and those without."""
     moved = {host for name, host in plans if publishes(stages[name])}
     ours = [host for host in environment.hosts if host.label in moved]
+    without = [host.label for host in ours if _unguarded(host)]
+    return [host.label for host in ours if host.label not in without], without
+
+
+def _unguarded(host: Host) -> str:
+    """Return why *host* can have no guardian; empty if it can."""
+    if not host.shell:
+        return "it has no shell, so a rollback needs somebody who types it"
     # The password would have to lie on the host for as long as the guardian is armed.
-    return [h.label for h in ours if not h.sudo], [h.label for h in ours if h.sudo]
+    return "sudo needs a password there" if host.sudo else ""
 
 
 def _obstacle(stages: Stages, plans: Plans) -> str:

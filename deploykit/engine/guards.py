@@ -8,7 +8,7 @@ from pathlib import Path
 from deploykit.engine import guardian
 from deploykit.engine.fleet import Fleet
 from deploykit.engine.journal import History
-from deploykit.engine.lock import TAKEN, Holder, holder
+from deploykit.engine.lock import Holder, holder
 from deploykit.engine.lock import force as unlock
 from deploykit.engine.pack import older
 from deploykit.engine.scene import Scene, read_history
@@ -16,7 +16,6 @@ from deploykit.engine.sealing import sealed_schema
 from deploykit.engine.status import all_runs, is_done_deploy
 from deploykit.errors import LockHeld, Refused, StillAtWork
 from deploykit.release import LedgerLine
-from deploykit.shell import fill
 
 __all__ = [
     "at_work",
@@ -185,13 +184,11 @@ def free(fleet: Fleet, *, force: bool) -> str:
         )
     for name in holders:
         session = fleet.sessions[name]
-        busy = session.query(TAKEN + fill("busy {}", session.layout.private), check=False)
-        if busy.ok:
+        if session.busy():
             raise LockHeld(f"a command of run {first.owner.run} still runs on {name}")
         if not by_hand:
             record = {"kind": "lock_forced", "run": first.owner.run, "host": name}
-            epoch = int(session.read(f"{session.layout.private}/epoch") or 0)
-            session.append(f"runs/{first.owner.run}/journal.jsonl", [record], epoch)
+            session.append(f"runs/{first.owner.run}/journal.jsonl", [record], session.epoch())
     for run in {held.owner.run for held in holders.values()}:
         unlock(fleet, run)
     return first.owner.run
@@ -217,8 +214,7 @@ def _refusals(scene: Scene, project: Path) -> list[str]:
 
 def _pruned(fleet: Fleet, chosen: Sequence[History]) -> list[str]:
     """Return the releases that undoing *chosen* would publish, and that are not on their host."""
-    script = "cd -- {} 2>/dev/null || exit 0\nls -1A\n"
-    listed = fleet.each(lambda s: s.query(fill(script, s.layout.releases)).output.split("\n"))
+    listed = fleet.each(lambda session: session.names(session.layout.releases))
     wanted = {
         (host, str(plan.before))
         for run in chosen

@@ -18,9 +18,8 @@ from deploykit.engine.events import Events
 from deploykit.engine.fleet import Fleet, attempt_each
 from deploykit.engine.outcome import LockOwner
 from deploykit.engine.scene import read_history
-from deploykit.engine.session import Session, sealed
+from deploykit.engine.session import Session
 from deploykit.errors import DeploykitError, Fenced, LinkLost, LockHeld, TransportError
-from deploykit.shell import fill
 from deploykit.transport.base import Held
 
 __all__ = ["Holder", "force", "held", "holder", "let_go", "release", "take", "take_over", "whoami"]
@@ -113,7 +112,7 @@ def take_over(fleet: Fleet, run: str, reason: str, seen: int | None = None) -> i
     owner = _owner(run, reason)
     first, *others = sorted(fleet.sessions)
     for _ in range(TRIES):
-        epochs = fleet.each(_epoch)
+        epochs = fleet.each(lambda session: session.epoch())
         seen = epochs[first] if seen is None else seen
         least = max(epochs.values()) + 1
         seen = _lock(fleet, first, run, least, owner, str(seen))
@@ -127,19 +126,15 @@ def take_over(fleet: Fleet, run: str, reason: str, seen: int | None = None) -> i
     raise lost
 
 
-def _owner(run: str, reason: str) -> bytes:
+def _owner(run: str, reason: str) -> str:
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     known = asdict(LockOwner(run, whoami(), reason, at))
-    return sealed(json.dumps({**known, "token": token_hex(8)}) + "\n")
+    return json.dumps({**known, "token": token_hex(8)})
 
 
-def _epoch(session: Session) -> int:
-    return int(session.read(f"{session.layout.private}/epoch") or 0)
-
-
-def _lock(fleet: Fleet, host: str, run: str, least: int, owner: bytes, seen: str = "-") -> int:
+def _lock(fleet: Fleet, host: str, run: str, least: int, owner: str, seen: str = "-") -> int:
     session = fleet.sessions[host]
-    answer, _ = session.call("lock", run, str(least), seen, stdin=owner)
+    answer = session.lock(run, least, seen, owner)
     if answer.word == "held":
         raise _held(fleet.environment.name, session)
     if answer.word != "locked":
@@ -148,7 +143,7 @@ def _lock(fleet: Fleet, host: str, run: str, least: int, owner: bytes, seen: str
 
 
 def _unlock(session: Session, run: str, epoch: str) -> None:
-    answer, _ = session.call("unlock", run, epoch)
+    answer = session.unlock(run, epoch)
     if answer.word not in ("unlocked", "notmine"):
         raise TransportError(f"{session.name}: the lock cannot be freed: {' '.join(answer)}")
 
@@ -186,43 +181,16 @@ def let_go(fleet: Fleet, run: str, epoch: int, events: Events) -> None:
 
 def holder(session: Session) -> Holder | None:
     """Return who holds the lock on a host, or None; also where deploykit never was."""
-    found = session.query(TAKEN + fill(_HOLDER, session.layout.private)).output
-    if not found:
+    found = session.holding()
+    if found is None:
         return None
-    run, owner, idle, here = found.split("\0")[:4]
-    known = json.loads(owner or "{}")
+    known = json.loads(found.owner or "{}")
     return Holder(
-        LockOwner(run, known.get("by", ""), known.get("reason", ""), known.get("at", "")),
-        float(idle),
-        here == "connected",
-        here == "starting",
+        LockOwner(found.run, known.get("by", ""), known.get("reason", ""), known.get("at", "")),
+        found.idle,
+        found.here == "connected",
+        found.here == "starting",
     )
-
-
-# Whether a process has seized a file, as the runner does it with flock and without.
-TAKEN = """
-taken() {
-  if [ -L "$1.by" ]; then
-    owner=$(readlink "$1.by")
-    kill -0 "${owner%%:*}" 2>/dev/null
-  else [ -e "$1" ] && command -v flock >/dev/null && ! flock -s -n "$1" true; fi
-}
-busy() { # FOLDER: whether the command runs that began last
-  IFS= read -r last 2>/dev/null <"$1/gate" && taken "$1/runs/${last%%/*}/output/${last#*/}.running"
-}
-"""
-
-# A query, not a call of the runner: looking must change nothing, and the runner on the host may be
-# that of another version.
-_HOLDER = """
-cd -- {}/lock 2>/dev/null || exit 0
-run=$(cat run) || exit 0
-beat=$(stat -c %Y heartbeat) || beat=0
-here=gone
-[ -e alive ] || here=starting
-if taken alive; then here=connected; fi
-printf '%s\\0%s\\0%s\\0%s\\0' "$run" "$(cat owner.json)" "$(($(date +%s) - beat))" "$here"
-"""
 
 
 @contextmanager
@@ -233,10 +201,7 @@ def held(fleet: Fleet, run: str, epoch: int, events: Events) -> Iterator[None]:
     pause = min(BEAT, fleet.environment.pipeline.confirm_within / 3)
     stands: list[Held] = []
     try:
-        stands.extend(
-            session.transport.hold(session.runner_command("hold", run, str(epoch)))
-            for session in fleet.sessions.values()
-        )
+        stands.extend(session.stand(run, epoch) for session in fleet.sessions.values())
     except DeploykitError:
         for stand in stands:
             stand.close()

@@ -18,6 +18,7 @@ from deploykit.engine.events import Events
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.session import Answer, Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, Fenced, PlanWrote, TransportError
+from deploykit.files import Files, FilesToLookAt
 from deploykit.release import Manifest
 from deploykit.shell import fill, quote
 from deploykit.transport.upload import Earlier, upload
@@ -39,6 +40,11 @@ class LookOnly:
     def name(self) -> str:
         """Return the host's label."""
         return self.session.name
+
+    @property
+    def sftp(self) -> FilesToLookAt | None:
+        """See `Reader.sftp`."""
+        return self.session.files_to_look_at()
 
     def query(
         self,
@@ -95,6 +101,11 @@ class UnitHost:
     def name(self) -> str:
         """Return the host's label."""
         return self.session.name
+
+    @property
+    def sftp(self) -> Files | None:
+        """See `Writer.sftp`."""
+        return None
 
     def query(
         self,

@@ -11,7 +11,7 @@ from deploykit import codec
 from deploykit.engine import guardian
 from deploykit.engine.fleet import attempt_each
 from deploykit.engine.journal import History, State
-from deploykit.engine.lock import TAKEN
+from deploykit.engine.looks import TAKEN
 from deploykit.engine.scene import Scene, opening
 from deploykit.engine.schedule import carry_out, hosts_of, is_after_confirmed
 from deploykit.errors import (

@@ -15,9 +15,9 @@ from deploykit.engine.fleet import Fleet, attempt_each, each
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.receipts import LookOnly, UnitHost
 from deploykit.engine.session import Session
+from deploykit.engine.sftp_only.unit import SftpUnit
 from deploykit.errors import DeploykitError, JournalError, TransportError, unexpected
 from deploykit.release import Ledger
-from deploykit.shell import fill
 from deploykit.stage import Acting, AnyStage, Measure, Pack, Planning, RunInfo
 
 __all__ = ["Scene", "World", "look"]
@@ -31,7 +31,7 @@ class World:
     What a host looked like when the run began to plan.
 
     Args:
-        current: the release that `current` points to; empty if there is none.
+        current: the release that the published link points to; empty if there is none.
         ledger: its releases.
         env: the variables of the pipeline's `env_file`.
         open: runs whose journal there has no end.
@@ -97,7 +97,8 @@ class Scene:
         """Return *host* as one direction of *stage* sees it."""
         session = self.fleet.sessions[host]
         common = self._common(session, ())
-        return UnitHost(
+        kind = UnitHost if session.shell else SftpUnit
+        return kind(
             session,
             self.run.id,
             self.epoch,
@@ -325,25 +326,21 @@ def opening(scene: Scene, action: str, hosts: Iterable[str], **keys: Any) -> dic
 
 
 def _look(fleet: Fleet, session: Session, need_env: bool) -> World:
-    lay = session.layout
-    env_file = fleet.environment.pipeline.env_file
-    found = session.query(
-        fill(
-            "readlink {0} || :\nprintf '\\0'\ncat {1} 2>/dev/null || :\nprintf '\\0'\n"
-            "cd {2} 2>/dev/null && grep -sLE {3} */journal.jsonl\nprintf '\\0'\n",
-            lay.current,
-            lay.ledger,
-            f"{lay.private}/runs",
-            '"kind":"(confirmed|rolled_back)"',
-        )
-        + (fill("cat {0} 2>/dev/null || :\n", lay.under(env_file)) if env_file else "")
-    )
-    link, ledger, journals, env = (*found.output.split("\0"), "", "", "")[:4]
-    if env_file and need_env and not env:
+    lay, env_file = session.layout, fleet.environment.pipeline.env_file
+    link = _published(fleet.environment.pipeline.stages)
+    found = session.glance(lay.under(link), lay.under(env_file) if env_file else "")
+    if env_file and need_env and not found.env:
         fleet.resolver.env_file(env_file, session)  # raises the error that says what to type
+    known = bool(env_file and found.env)
     return World(
-        current=link.strip().rstrip("/").rpartition("/")[2],
-        ledger=Ledger.of(journal.parse(ledger)),
-        open=tuple(line.partition("/")[0] for line in journals.split()),
-        env=fleet.resolver.learn_env(env, env_file, session.name) if env_file and env else {},
+        current=found.target.rstrip("/").rpartition("/")[2],
+        ledger=Ledger.of(found.ledger),
+        open=found.open,
+        env=fleet.resolver.learn_env(found.env, env_file or "", session.name) if known else {},
     )
+
+
+def _published(stages: Iterable[AnyStage]) -> str:
+    """Return the link by which *stages* publish: `current`, unless all of them name others."""
+    links = [getattr(s, "link", "current") for s in stages if getattr(s, "publishes", False)]
+    return "current" if "current" in links else next(iter(links), "current")

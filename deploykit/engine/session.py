@@ -7,23 +7,26 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deploykit.command import Result
-from deploykit.engine import journal
+from deploykit.engine import journal, looks
 from deploykit.errors import CommandFailed, DeploykitError, Fenced, LinkLost, TransportError
+from deploykit.files import FilesToLookAt
 from deploykit.host import script as host_script
 from deploykit.layout import Layout
 from deploykit.scrub import Scrubber
 from deploykit.shell import fill, quote
-from deploykit.transport.base import Completed
+from deploykit.transport.base import Completed, Held
 from deploykit.transport.boot import MARK
 from deploykit.transport.retrying import RetryingTransport
 
-__all__ = ["EVAL", "Answer", "Session"]
+__all__ = ["ENDED_KINDS", "EVAL", "Answer", "Glance", "Holding", "Session", "json_line", "sealed"]
 
 EVAL = 'eval "$(cat)" </dev/null'  # the script on standard input, which itself has no input
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ENDED_KINDS = ("confirmed", "rolled_back")  # of the records with which a run has its end
 RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
 
 AS_ROOT = """
@@ -42,6 +45,42 @@ may_root() { # COMMAND...: 0 if as_root may run exactly that, 1 if not, 2 if the
 """
 
 
+@dataclass(frozen=True)
+class Glance:
+    """
+    What a run is planned by.
+
+    Args:
+        target: what the published link contains; empty if it is not there.
+        ledger: the records of the releases.
+        open: runs whose journal has no end.
+        env: the text of the pipeline's `env_file`; empty if it is not there.
+    """
+
+    target: str
+    ledger: list[dict[str, Any]]
+    open: tuple[str, ...]
+    env: str
+
+
+@dataclass(frozen=True)
+class Holding:
+    """
+    Who holds a host's lock.
+
+    Args:
+        run: which.
+        owner: the JSON object that he wrote.
+        idle: seconds since the last heartbeat.
+        here: `connected`, `starting` or `gone`: whether his connection stands.
+    """
+
+    run: str
+    owner: str
+    idle: float
+    here: str
+
+
 class Answer(tuple[str, ...]):
     """The words of a runner's answer; the first says which it is."""
 
@@ -55,6 +94,8 @@ class Answer(tuple[str, ...]):
 
 class Session:
     """A connected host, the pipeline's root on it, and our scripts there."""
+
+    shell = True  # whether it has one
 
     def __init__(
         self,
@@ -127,6 +168,90 @@ class Session:
     def records(self, path: str) -> list[dict[str, Any]]:
         """Return the records in *path*, skipping torn lines."""
         return journal.parse(self.read(path) or "")
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in *folder*; none where it is not there."""
+        return self.query(fill(looks.NAMES, folder)).output.split("\n")[:-1]
+
+    def journals(self) -> list[dict[str, Any]]:
+        """Return the records of all runs."""
+        return journal.parse(
+            self.query(fill(looks.JOURNALS, self.layout.private), timeout=120).output
+        )
+
+    def glance(self, link: str, env_file: str) -> Glance:
+        """
+        Look at what a run is planned by, in one query.
+
+        Args:
+            link: absolute path of the link that is published.
+            env_file: absolute path of the pipeline's variables; may be empty.
+        """
+        lay, ended = self.layout, f'"kind":"({"|".join(ENDED_KINDS)})"'
+        script = fill(looks.WORLD, link=link, ledger=lay.ledger, runs=lay.runs, ended=ended)
+        if env_file:
+            script += fill("cat {0} 2>/dev/null || :\n", env_file)
+        answers = (*self.query(script).output.split("\0"), "", "", "")[:4]
+        target, ledger, runs, env = answers
+        left_open = tuple(line.partition("/")[0] for line in runs.split())
+        return Glance(target.removesuffix("\n"), journal.parse(ledger), left_open, env)
+
+    def epoch(self) -> int:
+        """Return what the host issued last; 0 before the first."""
+        return int(self.read(f"{self.layout.private}/epoch") or 0)
+
+    def holding(self) -> Holding | None:
+        """Return who holds the lock, or None; also where deploykit never was."""
+        found = self.query(looks.TAKEN + fill(looks.HOLDING, self.layout.private)).output
+        if not found:
+            return None
+        run, owner, idle, here = found.split("\0")[:4]
+        return Holding(run, owner, float(idle), here)
+
+    def busy(self) -> bool:
+        """Return whether the command runs that began last."""
+        return self.query(looks.TAKEN + fill("busy {}", self.layout.private), check=False).ok
+
+    def files_to_look_at(self) -> FilesToLookAt | None:
+        """Return the files of a host that has no shell; None of one that has."""
+        return None
+
+    # -- the lock ------------------------------------------------------------------------------
+
+    def lock(self, run: str, least: int, seen: str, owner: str) -> Answer:
+        """
+        Ask for the lock, with an epoch of at least *least*.
+
+        Args:
+            run: who wants it.
+            least: the least epoch.
+            seen: the epoch that must be the host's; `below`: less than *least*; `-`: any.
+            owner: a JSON object that tells of the owner, and differs from all others.
+
+        Returns:
+            `locked` and the epoch, or `held`.
+
+        Raises:
+            Fenced: the epoch is not the one that was seen.
+        """
+        return self.call("lock", run, str(least), seen, stdin=sealed(owner))[0]
+
+    def unlock(self, run: str, epoch: str) -> Answer:
+        """
+        Free the lock if *run* holds it: `unlocked`, or `notmine`.
+
+        Args:
+            run: whose lock it is.
+            epoch: of the controller; `-` frees by force, and fences whoever it was.
+
+        Raises:
+            Fenced: another epoch was issued since.
+        """
+        return self.call("unlock", run, epoch)[0]
+
+    def stand(self, run: str, epoch: int) -> Held:
+        """Show the host that the controller of *run* is there, for as long as it beats."""
+        return self.transport.hold(self.runner_command("hold", run, str(epoch)))
 
     # -- changing deploykit's own files --------------------------------------------------------
 

@@ -10,13 +10,12 @@ from deploykit.engine import copies, guardian, lock
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, each, reached
 from deploykit.engine.interrupts import Interrupts
-from deploykit.engine.journal import History, Record, parse
+from deploykit.engine.journal import History, Record
 from deploykit.engine.outcome import HostStatus, RunSummary, StatusResult
 from deploykit.engine.scene import Scene, World, look
 from deploykit.engine.sealing import open_until
 from deploykit.engine.session import Session
 from deploykit.environment import Environment
-from deploykit.shell import fill
 from deploykit.stage import Measure, RunInfo
 
 __all__ = ["all_runs", "history", "is_done_deploy", "releases", "runs", "status"]
@@ -144,10 +143,8 @@ def _epoch(run: History) -> int:
 
 def _journals(session: Session) -> dict[str, list[Record]]:
     """Read all journals of a host at once, each record under its run."""
-    script = "cd {}/runs 2>/dev/null || exit 0\ncat -- */journal.jsonl 2>/dev/null || :\n"
-    records = parse(session.query(fill(script, session.layout.private), timeout=120).output)
     by_run: dict[str, list[Record]] = {}
-    for record in records:
+    for record in session.journals():
         by_run.setdefault(str(record.get("run", "")), []).append(record)
     by_run.pop("", None)
     return by_run
@@ -201,8 +198,7 @@ def _rung(run: History) -> int:
 
 def _parts(session: Session) -> list[str]:
     """Return the half-made releases of a host; without an unfinished run they are left over."""
-    script = r"cd {} 2>/dev/null || exit 0; ls -A | grep '^\.' || :"
-    return session.query(fill(script, session.layout.releases)).output.split()
+    return [name for name in session.names(session.layout.releases) if name.startswith(".")]
 
 
 def _told(parts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -80,8 +80,13 @@ class Transport(Protocol):
             LinkLost: the connection is gone.
         """
 
-    def files(self) -> Files:
-        """Return the host's files."""
+    def files(self, *, apart: bool = False) -> Files:
+        """
+        Return the host's files.
+
+        Args:
+            apart: on a channel of their own, which no upload on the common one holds up.
+        """
 
     def close(self) -> None:
         """End the connection."""

@@ -103,9 +103,9 @@ class RetryingTransport:
         """See `Transport`; it is begun anew at the next beat after the link was lost."""
         return _Standing(self, command)
 
-    def files(self) -> Files:
+    def files(self, *, apart: bool = False) -> Files:
         """See `Transport`."""
-        return self.insist(lambda transport: transport.files())
+        return self.insist(lambda transport: transport.files(apart=apart))
 
     def close(self) -> None:
         """See `Transport`; a connection that is being made meanwhile is closed, too."""

@@ -100,16 +100,21 @@ class SSHTransport:
             raise self._lost("a command") from error
         return SSHHeld(shell, self._lost)
 
-    def files(self) -> SSHFiles:
+    def files(self, *, apart: bool = False) -> SSHFiles:
         """See `Transport`."""
+        if apart:
+            return self._opened_files()
         with self._files_lock:
             if self._files is None or not self._files.alive:
-                channel = self._with_room(Link.session)
-                try:
-                    self._files = SSHFiles(channel, self._host.label)
-                except LOST as error:
-                    raise self._lost("opening SFTP") from error
+                self._files = self._opened_files()
             return self._files
+
+    def _opened_files(self) -> SSHFiles:
+        channel = self._with_room(Link.session)
+        try:
+            return SSHFiles(channel, self._host.label)
+        except LOST as error:
+            raise self._lost("opening SFTP") from error
 
     def close(self) -> None:
         """See `Transport`."""
