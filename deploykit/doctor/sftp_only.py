@@ -29,9 +29,9 @@ def examine(environment: Environment, session: SftpSession) -> Iterator[Finding]
         yield Finding.ok(f"{environment.pipeline.env_file} is there", host=name)
     yield Finding(
         "ok",
-        "no shell (Host(shell=False)): releases, a link, rollbacks; no command can run there, files "
-        "are verified by size and time only, no guardian brings the code back by itself, and a "
-        "controller whose run is taken over stops only before its next effect",
+        "no shell (Host(shell=False)): releases, a link, rollbacks; no command can run there, "
+        "files are verified by size and time only, no guardian brings the code back by itself, "
+        "and a controller whose run is taken over stops only before its next effect",
         "",
         name,
     )

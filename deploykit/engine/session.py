@@ -125,7 +125,7 @@ class Session:
         began = time.monotonic()
         text = f"cd -- {quote(self.layout.root)} 2>/dev/null || cd /\n{self.prelude(env)}{script}\n"
         try:
-            done = self.transport.execute(EVAL, text.encode(), timeout=timeout)
+            done = self._begun(self.transport.execute(EVAL, text.encode(), timeout=timeout))
         except TimeoutError as error:
             raise LinkLost(f"{self.name} did not answer a query within {timeout:g} s") from error
         result = Result(
@@ -301,7 +301,7 @@ class Session:
         command = self.runner_command(verb, *arguments)
         while True:
             done = self.transport.execute(command, stdin, timeout=timeout, on_output=on_output)
-            answer = self._answer(verb, done)
+            answer = self._answer(verb, self._begun(done))
             if answer.word != "unprepared":
                 return answer, done.stdout
             self.prepare()  # raises if the runner cannot be put there
@@ -342,6 +342,21 @@ class Session:
         """The path of our runner there, which its contents name."""
         digest = hashlib.sha256(host_script("runner.sh").encode()).hexdigest()[:16]
         return f"{self.layout.private}/bin/runner-{digest}.sh"
+
+    def _begun(self, done: Completed) -> Completed:
+        """
+        Return *done*.
+
+        Raises:
+            TransportError: something else than a shell has answered.
+        """
+        if done.begun:
+            return done
+        said = (done.stdout + done.stderr).decode(errors="replace").strip().split("\n")[0]
+        raise TransportError(
+            f"{self.name} gives no shell: {self._scrubber.text(said) or 'it says nothing'}",
+            then="if it offers SFTP alone, say so in deploy.py: Host(shell=False)",
+        )
 
     def _answer(self, verb: str, done: Completed) -> Answer:
         lines = [line for line in done.stderr.split(b"\n") if line.startswith(MARK)]

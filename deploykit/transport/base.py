@@ -13,11 +13,20 @@ __all__ = ["Completed", "Held", "Transport"]
 
 @dataclass(frozen=True)
 class Completed:
-    """An ended command: its exit code and both streams."""
+    """
+    An ended command.
+
+    Args:
+        exit_code: of the command, or of what has spoken in its place.
+        stdout: what it printed.
+        stderr: what it said.
+        begun: our `sh` has read its line; if not, the host gives no shell, and nothing was done.
+    """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
+    begun: bool = True
 
 
 class Held(Protocol):

@@ -87,7 +87,7 @@ class SSHTransport:
         # A spare can end in the moment in which it is chosen; what it then says is no answer.
         if not said.ended or (shell.spare and not said.begun):
             raise self._lost("a command")
-        return Completed(said.exit_code, said.stdout, said.stderr)
+        return Completed(said.exit_code, said.stdout, said.stderr, said.begun)
 
     def hold(self, command: str) -> SSHHeld:
         """See `Transport`."""
