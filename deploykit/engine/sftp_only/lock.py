@@ -2,8 +2,10 @@
 A host's lock and epochs, by files alone.
 
 A folder that has something in it is never replaced by a rename (POSIX, rename: ENOTEMPTY), on any
-server. So a lock and each epoch is one that appears whole under its name, with who made it inside:
-of several who want it at once one gets it, and who has lost an answer finds out whether it is his.
+server. So a lock is one that appears whole under its name, with its owner inside: of several who
+want it at once one gets it, and who has lost an answer finds out whether it is his.
+
+Just so an epoch is issued once: what follows epoch 6 stands in the folder `epochs/6`.
 """
 
 from __future__ import annotations
@@ -39,9 +41,7 @@ class Wish:
 
 def epoch(files: Files, layout: Layout) -> int:
     """Return the epoch that was issued last; 0 before the first."""
-    file = f"{layout.private}/epoch"  # the runner's, should the host get a shell
-    issued = [name for name in files.names(_epochs(layout)) or () if name.isdigit()]
-    return max(int(files.read([file]).get(file, b"") or 0), *map(int, issued), 0)
+    return _last(files, layout)[0]
 
 
 def fence(files: Files, layout: Layout, mine: int, host: str) -> None:
@@ -88,21 +88,20 @@ def take(files: Files, layout: Layout, wish: Wish, host: str) -> tuple[str, ...]
     run, _ = _held(files, folder)
     if run and run != wish.run:
         return ("held",)
-    now = epoch(files, layout)
-    ours = _issued_by(files, layout, now) == wish.owner
+    now, issued_to = _last(files, layout)
+    ours = issued_to == wish.owner and now >= wish.least
     if not ours and not wish.suits(now):
         raise Fenced(host, now)
     contents = {"run": wish.run, "owner.json": wish.owner, "heartbeat": ""}
-    if not run:
-        # Before an epoch is issued: who does not get the lock must fence nobody.
-        if not _appear(files, layout, folder, contents) and _held(files, folder)[1] != wish.owner:
+    # Before an epoch is issued: who does not get the lock must fence nobody.
+    if not run and not _appear(files, layout, folder, contents):
+        run, by = _held(files, folder)
+        if by != wish.owner:
             return ("held",)
-        return ("locked", str(_issue(files, layout, wish.least, wish.owner, host)))
-    number = (
-        now if ours and now >= wish.least else _issue(files, layout, wish.least, wish.owner, host)
-    )
-    _write(files, f"{folder}/heartbeat", ".")
-    _write(files, f"{folder}/owner.json", wish.owner)
+    number = now if ours else _issue(files, layout, now, wish, host)
+    if run:
+        _write(files, f"{folder}/heartbeat", ".")
+        _write(files, f"{folder}/owner.json", wish.owner)
     return ("locked", str(number))
 
 
@@ -120,7 +119,8 @@ def free(files: Files, layout: Layout, run: str, mine: str, host: str) -> tuple[
         return ("notmine",)
     if mine == "-":
         # Whoever held it may only sleep, and has to find himself fenced.
-        _issue(files, layout, 0, f"by force {token_hex(8)}", host)
+        owner = f"by force {token_hex(8)}"
+        _issue(files, layout, epoch(files, layout), Wish(run, 0, "-", owner), host)
     files.remove([grave])
     files.move(folder, grave)
     parts = [name for name in files.names(layout.run(run)) or () if name.endswith(".part")]
@@ -128,22 +128,30 @@ def free(files: Files, layout: Layout, run: str, mine: str, host: str) -> tuple[
     return ("unlocked",)
 
 
-def _issue(files: Files, layout: Layout, least: int, owner: str, host: str) -> int:
-    """Issue an epoch of at least *least* to *owner*; of several who do so at once, to one."""
-    number = max(epoch(files, layout) + 1, least)
-    name = f"{_epochs(layout)}/{number}"
-    is_new = _appear(files, layout, name, {"by": owner})
-    if not is_new and _issued_by(files, layout, number) != owner:
-        raise Fenced(host, number)
+def _last(files: Files, layout: Layout) -> tuple[int, str]:
+    """Return the epoch that was issued last, and to whom."""
+    runners = f"{layout.private}/epoch"  # should the host have had a shell, or get one
+    issued = [int(name) for name in files.names(_epochs(layout)) or () if name.isdigit()]
+    folder = f"{_epochs(layout)}/{max(issued, default=0)}"
+    found = files.read([runners, f"{folder}/number", f"{folder}/by"])
+    number = int(found.get(f"{folder}/number", b"") or 0)
+    by = found.get(f"{folder}/by", b"").decode(errors="replace")
+    known = int(found.get(runners, b"") or 0)
+    return (known, "") if known > number else (number, by)
+
+
+def _issue(files: Files, layout: Layout, now: int, wish: Wish, host: str) -> int:
+    """Issue the epoch that follows *now*; of several who do so at once, to one."""
+    number = max(now + 1, wish.least)
+    folder = f"{_epochs(layout)}/{now}"
+    if not _appear(files, layout, folder, {"number": f"{number}\n", "by": wish.owner}):
+        last, by = _last(files, layout)
+        if by != wish.owner:
+            raise Fenced(host, last)
     _write(files, f"{layout.private}/epoch", f"{number}\n")
-    older = [name for name in files.names(_epochs(layout)) or () if name.isdigit()]
-    files.remove(f"{_epochs(layout)}/{name}" for name in older if int(name) < number)
+    issued = [int(name) for name in files.names(_epochs(layout)) or () if name.isdigit()]
+    files.remove(f"{_epochs(layout)}/{older}" for older in issued if older < now)
     return number
-
-
-def _issued_by(files: Files, layout: Layout, number: int) -> str:
-    path = f"{_epochs(layout)}/{number}/by"
-    return files.read([path]).get(path, b"").decode(errors="replace")
 
 
 def _held(files: Files, folder: str) -> tuple[str, str]:
