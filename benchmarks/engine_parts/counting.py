@@ -111,10 +111,10 @@ class CountingTransport:
         with self._calls.timed("hold", "hold"):
             return self._inner.hold(command)
 
-    def files(self) -> Files:
+    def files(self, *, apart: bool = False) -> Files:
         """See `Transport`."""
         with self._calls.timed("open SFTP", "file"):
-            inner: Any = self._inner.files()
+            inner: Any = self._inner.files(apart=apart)
         return CountingFiles(inner, self._calls)
 
     def close(self) -> None:

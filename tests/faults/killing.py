@@ -176,9 +176,9 @@ class KillingTransport:
             self._send(message(command), end=False)
         return self._effects.die()
 
-    def files(self) -> Files:
+    def files(self, *, apart: bool = False) -> Files:
         """See `Transport`."""
-        return KillingFiles(self._inner.files(), self._effects)
+        return KillingFiles(self._inner.files(apart=apart), self._effects)
 
     def close(self) -> None:
         """See `Transport`."""

@@ -156,7 +156,7 @@ class Fake:
         """Hold nothing."""
         raise LinkLost("no")
 
-    def files(self) -> Files:
+    def files(self, **_options: bool) -> Files:
         """Have none."""
         raise LinkLost("no")
 

@@ -386,7 +386,7 @@ class _Transport:
         line = self._machine.line(command)
         return self._controller.hold(self._machine, lambda: self._inner.hold(line))
 
-    def files(self) -> WorldFiles:
+    def files(self, **_options: bool) -> WorldFiles:
         """See `Transport`."""
         return WorldFiles(self._machine, self._controller)
 
