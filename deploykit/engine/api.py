@@ -20,6 +20,7 @@ from deploykit.engine.direction import (
 from deploykit.engine.ending import ended_already
 from deploykit.engine.events import Events, Listener
 from deploykit.engine.fleet import Fleet, reached
+from deploykit.engine.intact import tell_altered
 from deploykit.engine.interrupts import Interrupts
 from deploykit.engine.outcome import LockOwner, PlannedStage, PlanResult, RunResult
 from deploykit.engine.pack import Packed, copied, pack
@@ -190,6 +191,7 @@ def rollback(
             unfinished = now if now.must_stay_locked else None
         if unfinished is None:
             chosen = guards.undoable(fleet, release, accept_loss=accept_loss)
+            tell_altered(fleet, chosen, events)
             return undo_runs(fleet, chosen, events, interrupts, began)
         if unfinished.opening is not None and unfinished.opening["action"] == "rollback":
             return undo_runs(fleet, unfinished, events, interrupts, began)

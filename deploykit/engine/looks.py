@@ -7,7 +7,7 @@ that of another version.
 
 from __future__ import annotations
 
-__all__ = ["HOLDING", "JOURNALS", "NAMES", "TAKEN", "WORLD"]
+__all__ = ["ALTERED", "HOLDING", "JOURNALS", "NAMES", "TAKEN", "WORLD"]
 
 # Whether a process has seized a file, as the runner does it with flock and without.
 TAKEN = """
@@ -41,6 +41,14 @@ cat -- */journal.jsonl 2>/dev/null || :
 NAMES = """
 cd -- {} 2>/dev/null || exit 0
 ls -1A
+"""
+
+# Which files of a release are not what its manifest says; nothing where it has none. A name with a
+# quotation mark or a backslash stands there in another form, and is passed over.
+ALTERED = r"""
+cd -- {release} && [ -s {manifest} ] && command -v sha256sum >/dev/null || exit 0
+sed -n 's/^\["\([^\\]*\)", "file", [0-9]*, [0-9]*, "\([0-9a-f]*\)", ""\]$/\2  .\/\1/p' {manifest} |
+  LC_ALL=C sha256sum -c 2>/dev/null | grep -v ': OK$' || :
 """
 
 # Where a link points, the ledger, which runs have no end, and the variables of a file.

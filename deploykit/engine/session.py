@@ -27,6 +27,7 @@ __all__ = ["ENDED_KINDS", "EVAL", "Answer", "Glance", "Holding", "Session", "jso
 EVAL = 'eval "$(cat)" </dev/null'  # the script on standard input, which itself has no input
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ENDED_KINDS = ("confirmed", "rolled_back")  # of the records with which a run has its end
+SUMS = 600.0  # seconds that a host may need to read a release
 RUNNER_CALL = 120.0  # seconds for a runner call that waits for no command
 
 AS_ROOT = """
@@ -195,6 +196,13 @@ class Session:
         target, ledger, runs, env = answers
         left_open = tuple(line.partition("/")[0] for line in runs.split())
         return Glance(target.removesuffix("\n"), journal.parse(ledger), left_open, env)
+
+    def altered(self, release: str) -> list[str]:
+        """Return the files of a release that are gone, or not what its manifest says."""
+        lay = self.layout
+        script = fill(looks.ALTERED, release=lay.release(release), manifest=lay.manifest(release))
+        said = self.query(script, timeout=SUMS).output.split("\n")[:-1]
+        return [line.rpartition(": ")[0].removeprefix("./") for line in said]
 
     def epoch(self) -> int:
         """Return what the host issued last; 0 before the first."""

@@ -109,6 +109,13 @@ def _differs(event: Event) -> Said:
     return "warning", "\n  ".join([first, *lines])
 
 
+def _altered(event: Event) -> Said:
+    files = [str(file) for file in event.get("files", ())]
+    more = int(event.get("count", 0)) - len(files)
+    named = ", ".join(files) + (f" and {more} more" if more > 0 else "")
+    return "warning", f"is no longer what was deployed as {event.get('release')}: {named}"
+
+
 def _confirmed_failed(event: Event) -> Said:
     return "warning", f"failed after the run was confirmed: {event.get('error', '')}"
 
@@ -158,6 +165,7 @@ WORDS: dict[str, Callable[[Event], Said]] = {
     "lock_not_freed": _fixed("warning", "the lock could not be freed", "error"),
     "run_taken_over": _fixed("warning", "taken over from its controller", "state"),
     "declaration_differs": _differs,
+    "release_altered": _altered,
     "stop_failed": _fixed("bad", "a command could not be stopped", "error"),
     "local_output": _text,
     "stage_planned": _fixed("faint", "planned"),

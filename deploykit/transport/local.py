@@ -103,7 +103,7 @@ class LocalTransport:
         """See `Transport`."""
         return LocalHeld(command)
 
-    def files(self, **_options: bool) -> LocalFiles:
+    def files(self, *, apart: bool = False) -> LocalFiles:  # noqa: ARG002  # no channel is shared
         """See `Transport`."""
         return LocalFiles()
 

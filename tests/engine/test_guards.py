@@ -11,6 +11,7 @@ import pytest
 
 from deploykit import Environment, Host, Pipeline
 from deploykit.engine import api
+from deploykit.engine.events import Event
 from deploykit.errors import Refused
 from deploykit.stage import Acting, AnyStage, Planning
 from deploykit.stages import Publish, Shell, Transfer
@@ -99,6 +100,25 @@ def test_a_release_that_was_pruned_cannot_be_gone_back_to(project: Path) -> None
     assert refused.value.state == "nothing was touched"
     assert (root / "current").readlink().name == made[2]
     assert shop(project).rollback().release == made[1]
+
+
+def test_a_release_that_is_no_longer_what_was_deployed_is_told_of(project: Path) -> None:
+    """Its files are named, edited or gone; what was added is not ours, and nobody is kept."""
+    told: list[Event] = []
+    root = project.parent / "root"
+    (project / "app" / 'it\'s "odd" %s').write_text("x")
+    (project / "app" / "two words").write_text("x")
+    made = [deploy(project, str(n)) for n in range(3)]
+    (root / "releases" / made[0] / "page").write_text("0 and more")
+    (root / "releases" / made[0] / "two words").unlink()
+    (root / "releases" / made[0] / "venv").write_text("made by Install")
+    assert api.rollback(shop(project), listeners=[told.append]).release == made[1]
+    assert not [event for event in told if event["event"] == "release_altered"]
+    assert api.rollback(shop(project), made[0], listeners=[told.append]).release == made[0]
+    altered = [event for event in told if event["event"] == "release_altered"]
+    assert [(e["host"], e["release"], sorted(e["files"]), e["count"]) for e in altered] == [
+        ("h", made[0], ["page", "two words"], 2)
+    ]
 
 
 def test_nothing_to_go_back_from(project: Path) -> None:
