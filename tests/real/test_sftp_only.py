@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import urllib.request
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,6 +165,25 @@ def test_a_site_is_deployed_and_goes_back(site: Site) -> None:
     assert site.typed("run", "production", "--again").returncode == 0
     assert site.page == "two"
     assert not site.host.exists(f"{SITE}/.deploykit/lock")
+
+
+def test_the_example_serves_its_page(site: Site) -> None:
+    """nginx, which sees the whole host and not the folder alone, follows the link."""
+    site.host.nginx(
+        f"server {{ listen 80 default_server; location / {{ root {SITE}/public_html; }} }}"
+    )
+    site.host.root(f"chmod 755 {HOME} {SITE}")
+    example = runpy.run_path(str(REPOSITORY / "pipelines" / "website" / "deploy.py"))
+    url = f"http://{site.host.ip}/"
+    production = Environment(
+        example["website"](url),
+        hosts=site.declare().hosts,
+        name="production",
+        project=REPOSITORY / "pipelines" / "website",
+    )
+    assert production.run().ok
+    with urllib.request.urlopen(url) as answer:
+        assert b"Served from the release" in answer.read()
 
 
 def test_a_check_that_fails_takes_the_site_back(site: Site) -> None:
