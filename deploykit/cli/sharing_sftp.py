@@ -34,9 +34,11 @@ def send(session: SftpSession, content: bytes, path: str, kept: str) -> str:
     steps = [] if inside == "." else inside.split("/")
     folders = [posixpath.join(shared, *steps[:depth]) for depth in range(len(steps) + 1)]
     known = files.look([*folders, path])
-    open_to = 0o070 if shared in known and known[shared].mode & SETGID else 0
-    files.mkdirs((one, 0o700 | open_to | SETGID) for one in folders if one not in known)
-    old, mode = known.get(path), 0o640 if open_to else 0o600
+    # A folder that is setgid to a group of its own shares its files with that group.
+    grouped = shared in known and known[shared].mode & SETGID
+    inner, mode = (0o2770, 0o640) if grouped else (0o750, 0o600)
+    files.mkdirs((one, inner) for one in folders if one not in known)
+    old = known.get(path)
     if old is not None and old.kind == "dir":
         raise TransferFailed(
             f"{session.name}: {path} cannot be written: there is a directory of that name",
