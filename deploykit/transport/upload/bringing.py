@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +27,10 @@ from deploykit.transport.upload.present import (
     copies,
     look,
 )
+from deploykit.transport.upload.sending import LOSSES, Progress, changed, to_send
 from deploykit.transport.upload.unpacking import unpacking, verified
 
 __all__ = ["upload"]
-
-LOSSES = 4  # of the link, one after the other, without a file that arrived in between
-EVERY = 0.5  # seconds between two progress events
 
 
 def upload(
@@ -126,7 +124,7 @@ class _Work:
         )
         there = known.paths
         missing = [entry for entry in absent if entry.path not in there]
-        progress = _Progress(self.tell, self.check)
+        progress = Progress(self.tell, self.check)
         packer = chosen(found.unpacks)
         way = (packer, Pace(trip, packer.cost)) if packer else None
         sent: set[Entry] = set()
@@ -145,13 +143,13 @@ class _Work:
             known = Copies({}, {})
 
     def _send(
-        self, files: Sequence[Entry], progress: _Progress, way: tuple[Packer, Pace] | None
+        self, files: Sequence[Entry], progress: Progress, way: tuple[Packer, Pace] | None
     ) -> frozenset[str]:
         """Send *files*; return those of which it is known already that they have arrived whole."""
         if not files:
             return frozenset()
         progress.expect(files)
-        reading = (_file(f"{self.source}/{e.path}", e, progress) for e in files)
+        reading = (to_send(f"{self.source}/{e.path}", e, progress) for e in files)
         if way:
             said = self._send_streams(zip(files, reading, strict=True), *way)
             return verified(said, files)
@@ -210,70 +208,7 @@ class _Work:
         except OSError as error:
             return TransferFailed(f"{local} cannot be read: {error.strerror}")
         if now != entry.sha256:
-            return _changed(local)
+            return changed(local)
         return TransferFailed(
             f"{self.place.name}: {self.folder}/{entry.path} is not what was sent (disk full?)"
-        )
-
-
-def _file(local: str, entry: Entry, progress: _Progress) -> File:
-    """Return *entry* as it is to be written; what is read has its size, or it has changed."""
-
-    def pieces(most: int) -> Iterator[bytes]:
-        left = entry.size
-        try:
-            # A Path takes as long as reading a small file does.
-            with open(local, "rb", buffering=0) as stream:  # noqa: PTH123
-                while left and (piece := stream.read(min(most, left))):
-                    left -= len(piece)
-                    progress.sent(len(piece))
-                    yield piece
-        except OSError as error:
-            raise TransferFailed(f"{local} cannot be read: {error.strerror}") from error
-        if left:
-            raise _changed(local)
-        progress.file()
-
-    return File(entry.path, entry.mode | 0o600, pieces)
-
-
-def _changed(local: str) -> TransferFailed:
-    return TransferFailed(
-        f"{local} changed while it was being sent", then="run again when nothing writes to it"
-    )
-
-
-class _Progress:
-    """Counts bytes and files, and tells of them now and then."""
-
-    def __init__(self, tell: Callable[..., None], check: Callable[[], None]) -> None:
-        self._tell, self._check = tell, check
-        self._total = self._of = self._done = self._files = 0
-        self._began = self._told = time.monotonic()
-
-    def expect(self, files: Sequence[Entry]) -> None:
-        """Count *files* as to be sent."""
-        self._total += sum(entry.size for entry in files)
-        self._of += len(files)
-
-    def sent(self, size: int) -> None:
-        """Count *size* bytes."""
-        self._check()
-        self._done += size
-        if time.monotonic() - self._told >= EVERY:
-            self._say()
-
-    def file(self) -> None:
-        """Count a file."""
-        self._files += 1
-
-    def end(self) -> None:
-        """Tell of the whole."""
-        self._say()
-
-    def _say(self) -> None:
-        self._told = time.monotonic()
-        rate = self._done / max(self._told - self._began, 1e-6)
-        self._tell(
-            done=self._done, total=self._total, files=self._files, of=self._of, rate=round(rate)
         )
