@@ -60,6 +60,11 @@ class Machine:
         """The file with what the host said on its console."""
         return self._where / "boot.log"
 
+    @property
+    def files(self) -> Path:
+        """Its root directory, as this machine sees it."""
+        return self._where / "root"
+
     def prepare(self, neighbours: dict[str, str]) -> None:
         """Lay out the disk and plug in the network; *neighbours* are other names and addresses."""
         root, disk = self._where / "root", self._where / "disk"

@@ -61,6 +61,11 @@ class Earlier:
     folder: str
     manifest: str
 
+    @property
+    def times(self) -> str:
+        """Return the file that says when each of its files was changed, if it has been kept."""
+        return f"{self.manifest}.times"
+
 
 @dataclass(frozen=True)
 class Copies:
