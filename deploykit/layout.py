@@ -57,6 +57,14 @@ class Layout:
         """The folder of all runs."""
         return join(self.private, "runs")
 
+    def times(self, release: str) -> str:
+        """Return the file that says when each file of *release* was changed, where no shell is."""
+        return f"{self.manifest(release)}.times"
+
+    def part(self, release: str) -> str:
+        """Return the folder in which *release* grows, but for `.` and the epoch."""
+        return join(self.releases, f".{release}.part")
+
     def run(self, run: str) -> str:
         """Return the folder of *run*."""
         return join(self.runs, run)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError
 from deploykit.release import Ledger
+from deploykit.sftp_only import releases
 from deploykit.shell import fill
 from deploykit.stage import Acting, Planning
 
@@ -46,6 +47,7 @@ class Prune:
     name: str = "prune"
 
     after_confirmed = True
+    needs_shell = False
 
     def __post_init__(self) -> None:
         if self.keep < 2:
@@ -55,12 +57,16 @@ class Prune:
 
     def plan(self, ctx: Planning) -> PrunePlan:
         """See `Stage`."""
-        there = ctx.host.query(fill("ls -A -- {} 2>/dev/null || :", ctx.layout.releases)).output
+        there = _there(ctx)
         gone = removable(ctx.ledger, ctx.current, self.keep)
-        return PrunePlan(tuple(name for name in gone if name in there.split("\n")), self.keep)
+        return PrunePlan(tuple(name for name in gone if name in there), self.keep)
 
     def apply(self, ctx: Acting, plan: PrunePlan) -> None:
         """See `Stage`."""
+        if ctx.host.sftp is not None:
+            for release in plan.remove:
+                releases.remove(ctx, release)
+            return
         for release in plan.remove:
             folder, grave = ctx.layout.release(release), f"{ctx.layout.releases}/.{release}.gone"
             # Renamed first: what is half removed must not look like a release.
@@ -75,6 +81,14 @@ class Prune:
 
     def undo(self, ctx: Acting, plan: PrunePlan) -> None:
         """What was removed was of no use to any rollback."""
+
+
+def _there(ctx: Planning) -> list[str]:
+    """Return the names in the folder of releases."""
+    if (files := ctx.host.sftp) is not None:
+        return files.names(ctx.layout.releases) or []
+    listing = ctx.host.query(fill("ls -A -- {} 2>/dev/null || :", ctx.layout.releases))
+    return listing.output.split("\n")
 
 
 def removable(ledger: Ledger, current: str, keep: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from deploykit.command import Command
 from deploykit.errors import ConfigurationError, TransferFailed
 from deploykit.release import Entry, Manifest
+from deploykit.sftp_only import releases
 from deploykit.shell import fill
 from deploykit.source import read_tree
 from deploykit.stage import Acting, Pack, Packing, Planning
@@ -89,6 +90,7 @@ class Transfer:
 
     makes_release = True
     apart = True
+    needs_shell = False
 
     def __post_init__(self) -> None:
         for field in ("exclude", "shared"):
@@ -143,32 +145,51 @@ class Transfer:
 
     def apply(self, ctx: Acting, plan: TransferPlan) -> None:
         """See `Stage`."""
-        part = _part(ctx, plan)
+        part = ctx.layout.part(plan.release)
+        if (files := ctx.host.sftp) is not None:
+            releases.begin(ctx, plan.release, plan.made)
+            if not releases.is_there(files, ctx.release_path):
+                self._upload(ctx, plan, part)
+            releases.finish(ctx, plan.release, plan.shared)
+            return
         begin = ctx.host.change(Command("begin", _begin_script(ctx, plan), again=True))
         if not (begin.before and self._is_whole(ctx, plan)):
-            pack = ctx.packs.get(self.name)
-            if pack is None or pack.manifest.content != plan.content:
-                raise TransferFailed(
-                    f"release {plan.release} is not complete on {ctx.host.name}, "
-                    "and its contents are not here"
-                )
-            ctx.host.upload(pack.source, pack.manifest, part, like=ctx.current)
+            self._upload(ctx, plan, part)
         ctx.host.change(Command("finish", _finish_script(ctx, plan, part), again=True))
 
     def undo(self, ctx: Acting, plan: TransferPlan) -> None:
         """Remove what is half there; a whole release stays, marked `bad`."""
-        part = _part(ctx, plan)
-        lines = [fill(_SWEEP, part)]
+        if ctx.host.sftp is not None:
+            releases.discard(ctx, plan.release, plan.made)
+            return
+        lines = [fill(_SWEEP, ctx.layout.part(plan.release))]
         lines += [
             fill("rmdir -- {} 2>/dev/null || :", f"{ctx.layout.shared}/{path}")
             for path in plan.made
         ]
         ctx.host.change(Command("remove", "\n".join(lines), again=True))
 
+    def _upload(self, ctx: Acting, plan: TransferPlan, part: str) -> None:
+        """
+        Bring what was packed.
+
+        Raises:
+            TransferFailed: it is not here, as where another machine goes on.
+        """
+        pack = ctx.packs.get(self.name)
+        if pack is None or pack.manifest.content != plan.content:
+            raise TransferFailed(
+                f"release {plan.release} is not complete on {ctx.host.name}, "
+                "and its contents are not here"
+            )
+        ctx.host.upload(pack.source, pack.manifest, part, like=ctx.current)
+
     def _missing(self, ctx: Planning) -> tuple[str, ...]:
         """Return the shared paths that are not on the host."""
         if not self.shared:
             return ()
+        if (files := ctx.host.sftp) is not None:
+            return releases.absent(files, ctx.layout, self.shared)
         tests = "\n".join(
             fill("[ -e {} ] || echo {}", f"{ctx.layout.shared}/{path}", index)
             for index, path in enumerate(self.shared)
@@ -187,11 +208,6 @@ def readable(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _part(ctx: Planning, plan: TransferPlan) -> str:
-    """Return the folder in which the release grows, but for `.` and the epoch."""
-    return f"{ctx.layout.releases}/.{plan.release}.part"
 
 
 def _begin_script(ctx: Acting, plan: TransferPlan) -> str:
@@ -240,12 +256,24 @@ def _new(ctx: Planning, manifest: Manifest) -> tuple[Entry, ...]:
     live = ctx.ledger.find(ctx.current)
     if live and live.content == manifest.content:
         return ()
-    there = ""
-    if ctx.current:
-        script = fill("cat -- {} 2>/dev/null || :", ctx.layout.manifest(ctx.current))
-        there = ctx.host.query(script).output
+    there = _claimed(ctx, ctx.layout.manifest(ctx.current)) if ctx.current else ""
     known = {entry.sha256 for entry in Manifest.claimed(there).entries}
     return tuple(entry for entry in manifest.files if entry.sha256 not in known)
+
+
+def _claimed(ctx: Planning, path: str) -> str:
+    """Return the manifest *path*; nothing where it is not there."""
+    if (files := ctx.host.sftp) is not None:
+        return files.read([path]).get(path, b"").decode(errors="replace")
+    return ctx.host.query(fill("cat -- {} 2>/dev/null || :", path)).output
+
+
+def _free(ctx: Planning) -> int | None:
+    """Return the bytes left on the host's disk, where it says so."""
+    if (files := ctx.host.sftp) is not None:
+        return releases.free(files, ctx.layout)
+    free = ctx.host.query("df -Pk . | awk 'NR == 2 { print $4 }'").output.strip()
+    return int(free) * 1024 if free.isdigit() else None
 
 
 def _check_space(ctx: Planning, size: int) -> None:
@@ -255,11 +283,11 @@ def _check_space(ctx: Planning, size: int) -> None:
     Raises:
         ConfigurationError: the host's disk has less room than the release needs.
     """
-    free = ctx.host.query("df -Pk . | awk 'NR == 2 { print $4 }'").output.strip()
-    if free.isdigit() and int(free) * 1024 < size:
+    free = _free(ctx)
+    if free is not None and free < size:
         raise ConfigurationError(
             f"{ctx.host.name}: the release needs {readable(size)}, "
-            f"and {ctx.layout.root} has {readable(int(free) * 1024)} left",
+            f"and {ctx.layout.root} has {readable(free)} left",
             state="nothing was touched",
             then=f"make room there; old releases: deploykit releases {ctx.run.environment}",
         )
