@@ -52,6 +52,7 @@ class Environment:
             if count > 1:
                 raise ConfigurationError(f"two hosts are called {label!r}; give each a name=")
         self._check_roles()
+        self._check_shells()
 
     def _check_roles(self) -> None:
         roles = {role for host in self.hosts for role in host.roles}
@@ -61,6 +62,19 @@ class Environment:
                 near = get_close_matches(role, roles, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {sorted(roles)}"
                 raise UnknownRole(f"stage {stage.name!r}: no host has the role {role!r}; {hint}")
+
+    def _check_shells(self) -> None:
+        for stage in self.pipeline.stages:
+            hosts = self.hosts_of(getattr(stage, "on", None))
+            meant = hosts[:1] if getattr(stage, "placement", "each") == "first" else hosts
+            bare = next((host.label for host in meant if not host.shell), None)
+            if bare is not None and getattr(stage, "needs_shell", True):
+                raise ConfigurationError(
+                    f"stage {stage.name!r} ({type(stage).__name__}) runs commands on {bare!r}, "
+                    "which has no shell (shell=False)",
+                    state="nothing was touched",
+                    then="take it out, or give it on= with a role of hosts that have a shell",
+                )
 
     def bound(self, name: str, project: Path) -> Environment:
         """Return this environment under *name*, with local paths relative to *project*."""

@@ -32,6 +32,8 @@ Optional attributes and methods, found by name:
 - `undo_commands(plan)`: of a stage that pauses, the commands of its undo, for the guardian.
 - `apart`: the code that ran before does not meet what it changes, so that the guardian may start
   that code again although the stage is not undone.
+- `needs_shell`: false for a stage that works on a host with SFTP alone (`Host(shell=False)`), by
+  `Reader.sftp` and `Writer.sftp`, or that asks nothing of the host; others are refused there.
 - `migrates`: it changes a schema, so that the run stays unsealed for `undo_for`.
 """
 

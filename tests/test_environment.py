@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploykit import Environment, Host, Pipeline
+from deploykit.databases import SQLite
 from deploykit.environment import project_root
 from deploykit.errors import ConfigurationError, UnknownRole
-from deploykit.stages import Install
+from deploykit.stage import AnyStage
+from deploykit.stages import (
+    Backup,
+    HealthCheck,
+    Install,
+    Local,
+    Migrate,
+    Prune,
+    Publish,
+    Restart,
+    Shell,
+    SmokeTest,
+    Transfer,
+)
 
 HOSTS = (Host("a", roles={"web"}), Host("b", roles={"db", "web"}))
 
@@ -77,3 +92,63 @@ def test_the_project_of_a_pipelines_folder_is_its_parent(tmp_path: Path) -> None
     """`pipelines/deploy.py` and `deploy.py` mean the same paths."""
     assert project_root(tmp_path / "pipelines" / "deploy.py") == tmp_path.resolve()
     assert project_root(tmp_path / "deploy.py") == tmp_path.resolve()
+
+
+def test_a_stage_that_needs_a_shell_is_refused_where_there_is_none() -> None:
+    """Before any connection, naming stage, host and what to do."""
+    with pytest.raises(
+        ConfigurationError, match=r"'install' \(Install\).* 'h', which has no shell"
+    ) as no:
+        shop(Host("a", roles={"app"}), Host("h", shell=False))
+    assert no.value.then
+    assert shop(Host("a", roles={"app"}), Host("h", shell=False), on="app").hosts
+
+
+def bare(*stages: AnyStage) -> Environment:
+    """Return an environment of a host that has SFTP alone, after one that has a shell."""
+    hosts = (Host("a", roles={"both"}), Host("h", shell=False, roles={"both", "bare"}))
+    return Environment(Pipeline(app="shop", root="/srv/shop", stages=stages), hosts=hosts)
+
+
+def test_stages_that_need_no_shell() -> None:
+    """What works by files, and what asks the host nothing; a stage of one's own says so itself."""
+
+    @dataclass(frozen=True)
+    class Own:
+        name: str = "own"
+        on: str = "bare"
+        needs_shell: bool = False
+
+        def plan(self, _ctx: object) -> None:
+            """Nothing to plan."""
+
+        apply = undo = plan
+
+    url = "http://127.0.0.1/"
+    own: Any = Own()
+    assert bare(Local("true"), Transfer("app"), Publish(), SmokeTest(url), Prune(), own).hosts
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Shell("own", do="true", on="bare"),
+        Restart("shop.service", on="bare"),
+        HealthCheck(port=80, on="bare"),
+        SmokeTest("http://127.0.0.1/", via="host", on="bare"),
+        Backup(SQLite("db"), keep=1, on="bare"),
+        Migrate("alembic.ini", SQLite("db"), on_rollback="keep", on="bare"),
+    ],
+    ids=lambda stage: type(stage).__name__,
+)
+def test_stages_that_run_commands(stage: AnyStage) -> None:
+    """Each of them is refused by its name; where only the first host counts, that one is asked."""
+    with pytest.raises(ConfigurationError, match=f"{type(stage).__name__}.*has no shell"):
+        bare(stage)
+
+
+def test_only_the_host_that_a_stage_works_on_counts() -> None:
+    """A database's first host has a shell; the others of its role need none."""
+    assert bare(Backup(SQLite("db"), keep=1, on="both")).hosts
+    with pytest.raises(ConfigurationError, match="no shell"):
+        bare(HealthCheck(port=80, on="both"))

@@ -39,6 +39,7 @@ class Local:
     placement = "first"
     builds = True
     apart = True
+    needs_shell = False
 
     def pack(self, ctx: Packing) -> None:
         """Build."""

@@ -89,6 +89,11 @@ class SmokeTest:
         except re.error as error:
             raise ConfigurationError(f"SmokeTest(matches={self.matches!r}): {error}") from error
 
+    @property
+    def needs_shell(self) -> bool:
+        """Whether the host is to ask."""
+        return self.via == "host"
+
     def plan(self, ctx: Planning) -> SmokeTestPlan:
         """See that the host, if it is to ask, has a program for it."""
         if self.via and not from_host.has_tool(ctx.host):
