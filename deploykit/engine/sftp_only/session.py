@@ -16,6 +16,8 @@ from deploykit.errors import ConfigurationError, TransferFailed, TransportError
 from deploykit.files import Files, FilesToLookAt
 from deploykit.transport.base import Held, Transport
 from deploykit.transport.insisting import InsistingFiles
+from deploykit.transport.upload import Earlier
+from deploykit.transport.upload.whole import altered
 
 __all__ = ["SftpSession"]
 
@@ -64,6 +66,11 @@ class SftpSession(Session):
             tuple(run for run in runs if run not in ended),
             found.get(env_file, ""),
         )
+
+    def altered(self, release: str) -> list[str]:
+        """See `Session`; told by sizes and times."""
+        lay, files = self.layout, self.files
+        return altered(files, Earlier(lay.release(release), lay.manifest(release)))
 
     def epoch(self) -> int:
         """See `Session`."""

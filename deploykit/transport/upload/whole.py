@@ -12,7 +12,7 @@ from deploykit.files import Copy, FilesToLookAt, Stat
 from deploykit.release import Entry, Manifest
 from deploykit.transport.upload.present import Earlier
 
-__all__ = ["Times", "copies_of", "is_whole", "times_here", "times_said"]
+__all__ = ["Times", "altered", "copies_of", "is_whole", "times_here", "times_said"]
 
 Times = Mapping[str, int]
 LATEST = 2**32 - 1  # the last second that SFTP can say
@@ -66,14 +66,31 @@ def copies_of(
         earlier: a release, with its manifest and times.
         copied: makes the copy of an entry from the absolute path given.
     """
-    said = files.read([earlier.manifest, earlier.times])
-    times = times_said(said.get(earlier.times, b""))
-    manifest = Manifest.claimed(said.get(earlier.manifest, b"").decode(errors="replace"))
+    manifest, times = _said(files, earlier)
     digests: set[object] = {entry.sha256 for entry in wanted}
     there = [e for e in _within_reach(manifest) if e.sha256 in digests and e.path in times]
     found = files.look(f"{earlier.folder}/{entry.path}" for entry in there)
     same = [e for e in there if is_whole(found.get(f"{earlier.folder}/{e.path}"), e, times[e.path])]
     return list(_chosen(wanted, same, earlier.folder, copied))
+
+
+def altered(files: FilesToLookAt, earlier: Earlier) -> list[str]:
+    """Return the files of *earlier* that are gone, or not as they were left."""
+    manifest, times = _said(files, earlier)
+    there = [entry for entry in _within_reach(manifest) if entry.path in times]
+    found = files.look(f"{earlier.folder}/{entry.path}" for entry in there)
+    return [
+        entry.path
+        for entry in there
+        if not is_whole(found.get(f"{earlier.folder}/{entry.path}"), entry, times[entry.path])
+    ]
+
+
+def _said(files: FilesToLookAt, earlier: Earlier) -> tuple[Manifest, Times]:
+    """Return what *earlier* is said to contain, and since when."""
+    said = files.read([earlier.manifest, earlier.times])
+    manifest = Manifest.claimed(said.get(earlier.manifest, b"").decode(errors="replace"))
+    return manifest, times_said(said.get(earlier.times, b""))
 
 
 def _within_reach(manifest: Manifest) -> Iterator[Entry]:
