@@ -115,6 +115,8 @@ def test_stages_that_need_no_shell() -> None:
 
     @dataclass(frozen=True)
     class Own:
+        """A stage that asks nothing of its host."""
+
         name: str = "own"
         on: str = "bare"
         needs_shell: bool = False

@@ -253,7 +253,10 @@ def test_a_server_that_writes_something_else(place: Place, source: Path) -> None
     """It is found before anything gets its name, and the path is named."""
 
     class Lying(Effects):
+        """A server that loses the end of one file."""
+
         def carry_out(self, effect: Callable[[], object]) -> object:
+            """Do *effect*, and something else."""
             done = super().carry_out(effect)
             if (wrong := place.here / "part.1-1/folder 4/in'it/b").exists():
                 os.truncate(wrong, 3)
