@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from deploykit import codec
 from deploykit.command import Command, Result
@@ -33,7 +33,7 @@ from deploykit.engine.rollback import go_back
 from deploykit.engine.runner import forward, plan_all, write_ahead
 from deploykit.engine.scene import Scene, look
 from deploykit.environment import Environment
-from deploykit.files import Files
+from deploykit.files import Files, FilesToLookAt
 from deploykit.release import Manifest
 from deploykit.stage import Acting, AnyStage
 
@@ -119,7 +119,9 @@ class _Counting:
 
     @property
     def sftp(self) -> Files | None:
-        return self.inner.sftp
+        files = self.inner.sftp
+        # Typed as what it passes on to.
+        return None if files is None else cast("Files", _CountingFiles(files, self._count))
 
     def query(self, script: str, **options: Any) -> Result:
         return self.inner.query(script, **options)
@@ -142,6 +144,25 @@ class _Counting:
                 raise Cut
             self.left[0] -= 1
         self.trial.effects += 1
+
+
+@dataclass(frozen=True)
+class _CountingFiles:
+    """Files of which each change counts as an effect."""
+
+    inner: Files
+    count: Callable[[], None]
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if not callable(found) or hasattr(FilesToLookAt, name):
+            return found
+
+        def counted(*words: Any, **options: Any) -> Any:
+            self.count()
+            return found(*words, **options)
+
+        return counted
 
 
 @contextmanager
