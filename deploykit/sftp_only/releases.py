@@ -45,10 +45,10 @@ def begin(ctx: Acting, release: str, made: Iterable[str]) -> None:
     Args:
         ctx: what the stage was given.
         release: its id.
-        made: shared folders that are wanted, relative.
+        made: shared folders that are wanted, relative, a folder before what is in it.
     """
     layout = ctx.layout
-    folders = [folder for path in made for folder in _steps(layout.shared, path)]
+    folders = [f"{layout.shared}/{path.rstrip('/')}" for path in made]
     files_of(ctx).mkdirs([(layout.releases, 0o755), (layout.shared, SHARED)])
     files_of(ctx).mkdirs((folder, SHARED) for folder in folders)
     # Whoever was cut off from an earlier run in silence may have written after its end.
@@ -75,10 +75,10 @@ def finish(ctx: Acting, release: str, shared: Iterable[str]) -> None:
     _sweep(ctx, _parts(layout, release))
 
 
-def discard(ctx: Acting, release: str, made: Iterable[str]) -> None:
+def discard(ctx: Acting, release: str, made: Sequence[str]) -> None:
     """Remove what is half there of *release*, and shared folders *made* for it that are empty."""
     _sweep(ctx, _parts(ctx.layout, release))
-    for path in made:
+    for path in reversed(made):
         files_of(ctx).rmdir(f"{ctx.layout.shared}/{path.rstrip('/')}")
 
 

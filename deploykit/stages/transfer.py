@@ -37,7 +37,7 @@ class TransferPlan:
         size: bytes of all files.
         largest: the largest files, for the reader.
         shared: shared paths, relative.
-        made: shared folders that are not there yet.
+        made: shared folders that are not there yet, a folder before what is in it.
         like: the live release, of which the host has the other files; empty if there is none.
         new: how many files that release does not have, as its manifest says.
         new_size: bytes of these.
@@ -165,7 +165,7 @@ class Transfer:
         lines = [fill(_SWEEP, ctx.layout.part(plan.release))]
         lines += [
             fill("rmdir -- {} 2>/dev/null || :", f"{ctx.layout.shared}/{path}")
-            for path in plan.made
+            for path in reversed(plan.made)
         ]
         ctx.host.change(Command("remove", "\n".join(lines), again=True))
 
@@ -185,17 +185,18 @@ class Transfer:
         ctx.host.upload(pack.source, pack.manifest, part, like=ctx.current)
 
     def _missing(self, ctx: Planning) -> tuple[str, ...]:
-        """Return the shared paths that are not on the host."""
+        """Return the shared paths that are not on the host, a folder before what is in it."""
         if not self.shared:
             return ()
+        wanted = _with_parents(self.shared)
         if (files := ctx.host.sftp) is not None:
-            return releases.absent(files, ctx.layout, self.shared)
+            return releases.absent(files, ctx.layout, wanted)
         tests = "\n".join(
             fill("[ -e {} ] || echo {}", f"{ctx.layout.shared}/{path}", index)
-            for index, path in enumerate(self.shared)
+            for index, path in enumerate(wanted)
         )
         found = ctx.host.query(tests).output.split()
-        return tuple(self.shared[int(index)] for index in found)
+        return tuple(wanted[int(index)] for index in found)
 
     def _is_whole(self, ctx: Acting, plan: TransferPlan) -> bool:
         return ctx.host.query(fill("[ -d {} ]", ctx.layout.release(plan.release)), check=False).ok
@@ -210,6 +211,15 @@ def readable(size: float) -> str:
     return f"{size:.1f} GB"
 
 
+def _with_parents(shared: Sequence[str]) -> tuple[str, ...]:
+    """Return *shared* with the folders on the way to each folder, before it."""
+    wanted: dict[str, None] = {}
+    for path in shared:
+        ends = [at + 1 for at, letter in enumerate(path) if letter == "/" and path.endswith("/")]
+        wanted |= dict.fromkeys([path[:end] for end in ends] or [path])
+    return tuple(wanted)
+
+
 def _begin_script(ctx: Acting, plan: TransferPlan) -> str:
     lay = ctx.layout
     lines = [
@@ -218,11 +228,10 @@ def _begin_script(ctx: Acting, plan: TransferPlan) -> str:
         fill(_OTHERS, lay.releases, f"{lay.releases}/.{plan.release}."),
         fill("[ -d {0} ] || {{ mkdir -p -- {0}; chmod 2770 {0}; }}", lay.shared),
     ]
-    for path in plan.made:
-        steps = path.rstrip("/").split("/")
-        for depth in range(1, len(steps) + 1):
-            folder = "/".join([lay.shared, *steps[:depth]])
-            lines.append(fill("[ -d {0} ] || {{ mkdir -- {0}; chmod 2770 {0}; }}", folder))
+    lines += [
+        fill("[ -d {0} ] || {{ mkdir -- {0}; chmod 2770 {0}; }}", f"{lay.shared}/{path}")
+        for path in plan.made
+    ]
     return "\n".join(lines)
 
 

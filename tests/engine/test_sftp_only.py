@@ -209,7 +209,10 @@ def test_a_message_of_which_a_part_arrived_is_gone_on_with(
     tries: list[int] = []
 
     class Cutting(LocalTransport):
+        """A connection that is lost in the middle of the first message."""
+
         def files(self, *, apart: bool = False) -> Any:
+            """Return files of which the first `append` is cut."""
             inner: Any = super().files(apart=apart)
             whole = inner.append
 

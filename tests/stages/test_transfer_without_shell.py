@@ -133,7 +133,7 @@ def test_undone_after_it_was_done(site: Site) -> None:
     for _ in range(2):
         site.undo(STAGE, plan)
         assert (site.here / "releases" / site.run.release).is_dir()
-        assert not (site.here / "shared/static/media").exists()
+        assert not (site.here / "shared/static").exists()
         assert (site.here / "shared/up/load/file").exists()
 
 
@@ -157,7 +157,7 @@ def test_a_shared_file_that_is_not_there(site: Site) -> None:
         site.plan(STAGE)
     assert got.value.then == "send it: deploykit shared put production .env"
     with_env(site)
-    assert site.plan(STAGE).made == ("static/media/", "up/load/")
+    assert site.plan(STAGE).made == ("static/", "static/media/", "up/", "up/load/")
 
 
 def test_a_disk_that_is_too_small(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
