@@ -144,7 +144,13 @@ class Files(FilesToLookAt, Protocol):
         """Make links, each a target and a path, replacing links that are there."""
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file or link, replacing *new*: in one step where the server `replaces`."""
+        """
+        Rename a file or link, replacing *new*: in one step where the server `replaces`.
+
+        Raises:
+            TransferFailed: also for a server that would rename what a link leads to; there,
+                `symlinks` makes and replaces links all the same.
+        """
 
     def move(self, old: str, new: str) -> bool:
         """Rename where nothing is; return false, with nothing changed, where something is."""

@@ -7,15 +7,26 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko
 
+from deploykit.transport.sftp.packets import Kind
 from tests.farm.waiting import eventually
 
-__all__ = ["SERVERS", "Login", "Serving", "connection", "keys", "openssh", "program"]
+__all__ = [
+    "ADDRESS",
+    "Login",
+    "Serving",
+    "chrooted",
+    "connection",
+    "free_port",
+    "keys",
+    "openssh",
+    "program",
+]
 
 ADDRESS = "127.0.0.1"
 SFTP_ONLY = "nobody"  # has no shell
@@ -32,6 +43,9 @@ class Login:
         key: file of the private key.
         root: where files go, as the server names it.
         here: the same folder, as this machine names it.
+        cannot: requests that the server refuses, of those that any server should know.
+        follows: it takes links to folders for those, where they are looked at or renamed.
+        through: puts something between its channel and us.
     """
 
     port: int
@@ -39,9 +53,12 @@ class Login:
     key: Path
     root: str
     here: Path
+    cannot: frozenset[Kind] = frozenset()
+    follows: bool = False
+    through: Callable[[paramiko.Channel], paramiko.Channel] = lambda channel: channel
 
 
-Serving = Callable[[], Iterator[Login]]
+Serving = Callable[[], AbstractContextManager[Login]]
 
 
 @contextmanager
@@ -51,7 +68,7 @@ def keys() -> Iterator[Path]:
     try:
         folder.chmod(0o755)
         for name in ("host", "login"):
-            command = ["ssh-keygen", "-q", "-t", "rsa", "-m", "PEM", "-N", "", "-f", name]
+            command = ["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-f", name]
             subprocess.run(command, cwd=folder, check=True)
         yield folder
     finally:
@@ -83,15 +100,10 @@ def program(command: list[str], port: int) -> Iterator[None]:
 
 
 @contextmanager
-def openssh(*more: str, sftp: str = "internal-sftp") -> Iterator[Login]:
-    """
-    Run sshd for root.
-
-    Args:
-        more: lines of its configuration.
-        sftp: the server that it has.
-    """
-    with keys() as folder, sshd(folder, f"Subsystem sftp {sftp}", *more) as port:
+def openssh(*refused: str) -> Iterator[Login]:
+    """Run sshd for root; extensions in *refused* are not announced, and other requests denied."""
+    sftp = "internal-sftp" + (f" -P {','.join(refused)}" if refused else "")
+    with keys() as folder, sshd(folder, f"Subsystem sftp {sftp}") as port:
         here = folder / "files"
         here.mkdir()
         yield Login(port, "root", folder / "login", str(here), here)
@@ -131,12 +143,8 @@ def connection(login: Login) -> Iterator[paramiko.Transport]:
     sock = socket.create_connection((ADDRESS, login.port))
     transport = paramiko.Transport(sock)
     try:
-        transport.connect(username=login.user, pkey=paramiko.RSAKey(filename=str(login.key)))
+        transport.connect(username=login.user, pkey=paramiko.ECDSAKey(filename=str(login.key)))
         yield transport
     finally:
         with suppress(EOFError, OSError):
             transport.close()
-
-
-SERVERS = {"openssh": openssh, "chrooted": chrooted}
-"""By name: those that are not this machine's own files."""

@@ -13,6 +13,7 @@ described in section 4 of its file PROTOCOL. From the bytes upwards:
   - 4.3 `posix-rename@openssh.com`: a rename that replaces, in one step;
   - 4.4 `statvfs@openssh.com`: how much room there is;
   - 4.6 `fsync@openssh.com`: a file is on disk before it is answered;
+  - 4.7 `lsetstat@openssh.com`: not used, but who announces it does not follow links in `lstat`;
   - 4.8 `limits@openssh.com`: how long requests may be, and how many files open;
   - 4.10 `copy-data`: the server copies by itself.
 

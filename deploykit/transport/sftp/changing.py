@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from deploykit.transport.sftp import requests
-from deploykit.transport.sftp.looking import entries, look
-from deploykit.transport.sftp.packets import Attributes, Code, Request
+from deploykit.transport.sftp.looking import entries, look, takes_for_target
+from deploykit.transport.sftp.packets import Attributes, Code, ProtocolError, Request
 from deploykit.transport.sftp.tasks import Refused, Task
 
 __all__ = ["gone", "make_folder", "move", "remove_folder", "rename", "set_mode", "symlink"]
@@ -52,7 +52,7 @@ def symlink(target: str, path: str) -> Task[None]:
     yield requests.symlink(target, path)
 
 
-def rename(old: str, new: str, *, replaces: bool) -> Task[None]:
+def rename(old: str, new: str, *, replaces: bool, sure: bool) -> Task[None]:
     """
     Give a file or link the name *new*, and remove what had it.
 
@@ -60,28 +60,41 @@ def rename(old: str, new: str, *, replaces: bool) -> Task[None]:
         old: its name.
         new: its name from now on.
         replaces: the server has PROTOCOL 4.3, which does both in one step.
+        sure: the server knows a link from what it leads to.
+
+    Raises:
+        ProtocolError: *old* is a link for which the server would rename what it leads to.
     """
+    if not sure:
+        yield from _is_itself(old)
+        replaces = replaces and not (yield from takes_for_target(new))
     if replaces:
         yield requests.posix_rename(old, new)
-    else:
-        # Looked at first: what is not there must not cost what is.
-        yield requests.lstat(old)
-        yield from gone(requests.remove(new))
-        yield requests.rename(old, new)
+        return
+    # Looked at first: what is not there must not cost what is.
+    yield requests.lstat(old)
+    yield from gone(requests.remove(new))
+    yield requests.rename(old, new)
 
 
-def move(old: str, new: str, tries: int = TRIES) -> Task[bool]:
+def move(old: str, new: str, *, sure: bool, tries: int = TRIES) -> Task[bool]:
     """
     Give something a name that nothing has; section 6.5, which forbids servers to replace.
 
     Args:
         old: its name.
         new: its name from now on.
+        sure: the server knows a link from what it leads to.
         tries: how often to try while it is refused and nothing is in the way.
 
     Returns:
         Whether it has it; if not, something else had it.
+
+    Raises:
+        ProtocolError: as `rename`.
     """
+    if not sure:
+        yield from _is_itself(old)
     try:
         yield requests.rename(old, new)
     except Refused:
@@ -90,8 +103,14 @@ def move(old: str, new: str, tries: int = TRIES) -> Task[bool]:
             return False
         if tries == 1:
             raise
-        return (yield from move(old, new, tries - 1))
+        return (yield from move(old, new, sure=True, tries=tries - 1))
     return True
+
+
+def _is_itself(path: str) -> Task[None]:
+    """Raise if *path* is a link and the server says that it is what it leads to: as proftpd."""
+    if (yield from takes_for_target(path)):
+        raise ProtocolError(f"it takes the link {path} for what that leads to")
 
 
 def gone(request: Request) -> Task[None]:

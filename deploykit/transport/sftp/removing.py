@@ -35,11 +35,12 @@ def remove_all(sftp: Conversation, paths: Iterable[str]) -> None:
         Refused: something was.
         ProtocolError: the server says that there is more in them than can be.
     """
+    sure = sftp.offers(requests.LSETSTAT)
     level, folders, count = list(paths), deque[list[str]](), 0
     while level:
         emptied: list[str] = []
         below: list[str] = []
-        for path, inside in sftp.all(_remove(path) for path in level):
+        for path, inside in sftp.all(_remove(path, sure=sure) for path in level):
             if inside is not None:
                 emptied.append(path)
                 below += inside
@@ -52,11 +53,11 @@ def remove_all(sftp: Conversation, paths: Iterable[str]) -> None:
         deque(sftp.all(gone(requests.rmdir(path)) for path in emptied), maxlen=0)
 
 
-def _remove(path: str) -> Task[tuple[str, list[str] | None]]:
+def _remove(path: str, *, sure: bool) -> Task[tuple[str, list[str] | None]]:
     """Remove what is no folder; of a folder return what has to go before it."""
     if len(path) > LONGEST:
         raise ProtocolError(f"a path of {len(path)} bytes: {path[:80]}")
-    found = yield from look(path)
+    found = yield from look(path, sure=sure)
     if found is None:
         return path, None
     if found.kind != "dir":

@@ -23,6 +23,7 @@ __all__ = [
     "FSYNC",
     "LIMITS",
     "LISTED",
+    "LSETSTAT",
     "POSIX_RENAME",
     "STATVFS",
     "close",
@@ -51,6 +52,7 @@ __all__ = [
 COPY_DATA: Final = "copy-data"
 FSYNC: Final = "fsync@openssh.com"
 LIMITS: Final = "limits@openssh.com"
+LSETSTAT: Final = "lsetstat@openssh.com"  # a sign of servers that know a link from its target
 POSIX_RENAME: Final = "posix-rename@openssh.com"
 STATVFS: Final = "statvfs@openssh.com"
 LISTED: Final = 1 << 15  # bytes that names are expected to come in; OpenSSH says a hundred at once

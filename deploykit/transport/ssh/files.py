@@ -68,14 +68,20 @@ class SSHFiles:
         return self._sftp.offers(requests.POSIX_RENAME)
 
     @property
+    def _sure(self) -> bool:
+        """Whether the server is known to tell a link from what it leads to."""
+        return self._sftp.offers(requests.LSETSTAT)
+
+    @property
     def _flushes(self) -> bool:
         return self._sftp.offers(requests.FSYNC)
 
     def look(self, paths: Iterable[str]) -> dict[str, Stat]:
         """See `Files`."""
+        sure = self._sure
 
         def task(path: str) -> Task[tuple[str, Stat | None]]:
-            return path, (yield from looking.look(path))
+            return path, (yield from looking.look(path, sure=sure))
 
         with self._speaking("files", "look at"):
             found = dict(self._sftp.all(map(task, paths)))
@@ -172,12 +178,12 @@ class SSHFiles:
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""
         with self._speaking(new, "name"):
-            self._sftp.do(changing.rename(old, new, replaces=self.replaces))
+            self._sftp.do(changing.rename(old, new, replaces=self.replaces, sure=self._sure))
 
     def move(self, old: str, new: str) -> bool:
         """See `Files`."""
         with self._speaking(new, "name"):
-            return self._sftp.do(changing.move(old, new))
+            return self._sftp.do(changing.move(old, new, sure=self._sure))
 
     def remove(self, paths: Iterable[str]) -> None:
         """See `Files`."""
