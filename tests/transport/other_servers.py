@@ -79,31 +79,48 @@ def asyncssh_server() -> Iterator[Login]:
     with keys() as folder:
         here = folder / "files"
         here.mkdir()
+        logins: list[asyncssh.SSHServerConnection] = []
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever)
         thread.start()
-        server = asyncio.run_coroutine_threadsafe(_listen(folder), loop).result()
+        server = asyncio.run_coroutine_threadsafe(_listen(folder, logins), loop).result()
         try:
             yield Login(server.get_port(), "root", folder / "login", str(here), here)
         finally:
-            asyncio.run_coroutine_threadsafe(_end(server), loop).result()
+            asyncio.run_coroutine_threadsafe(_end(server, logins), loop).result()
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
 
 
-async def _listen(folder: Path) -> asyncssh.SSHAcceptor:
+class _Logins(asyncssh.SSHServer):
+    """Keeps the connections, which outlive the server that took them."""
+
+    def __init__(self, logins: list[asyncssh.SSHServerConnection]) -> None:
+        self._logins = logins
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Note one more."""
+        self._logins.append(conn)
+
+
+async def _listen(folder: Path, logins: list[asyncssh.SSHServerConnection]) -> asyncssh.SSHAcceptor:
     return await asyncssh.listen(
         ADDRESS,
+        0,
+        server_factory=partial(_Logins, logins),
         server_host_keys=[str(folder / "host")],
         authorized_client_keys=str(folder / "login.pub"),
         sftp_factory=True,
     )
 
 
-async def _end(server: asyncssh.SSHAcceptor) -> None:
+async def _end(server: asyncssh.SSHAcceptor, logins: list[asyncssh.SSHServerConnection]) -> None:
     server.close()
     await server.wait_closed()
+    for login in logins:
+        login.abort()
+        await login.wait_closed()
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*rest, return_exceptions=True)
 
