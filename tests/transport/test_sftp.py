@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,9 +28,9 @@ from deploykit.transport.sftp.packets import (
 )
 from deploykit.transport.sftp.reading import Packets, reply, version
 from deploykit.transport.sftp.tasks import Ahead, Refused, Task
+from tests.transport.scripted import HELLO, Said, handle, status
 
 SERVER = "/usr/lib/openssh/sftp-server"
-HELLO = struct.pack(">IBI", 5, Kind.VERSION, 3)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 ATTRIBUTES = st.builds(
     Attributes,
@@ -66,49 +66,6 @@ def openssh() -> Iterator[Pipe]:
     ) as process:
         yield Pipe(process)
         process.kill()
-
-
-@dataclass
-class Said:
-    """A server that answers each request as it was told, in batches of any size."""
-
-    answer: Callable[[int, int], bytes]
-    first: bytes = HELLO
-    out: bytearray = field(default_factory=bytearray)
-    longest: int = 0
-    asked: list[bytes] = field(default_factory=list)
-    unread: int = 0
-
-    def sendall(self, data: bytes) -> None:
-        """Take requests."""
-        self.unread += len(data)
-        self.longest = max(self.longest, self.unread)
-        for packet in Packets().feed(data):
-            if packet[0] == Kind.INIT:
-                self.out += self.first
-            else:
-                self.asked.append(packet)
-                self.out += self.answer(packet[0], int.from_bytes(packet[1:5], "big"))
-
-    def recv(self, size: int) -> bytes:
-        """Give what was answered, seven bytes at a time."""
-        self.unread = 0
-        size = min(size, 7)
-        piece, self.out = bytes(self.out[:size]), self.out[size:]
-        return piece
-
-
-def status(number: int, code: int = Code.OK, message: str = "") -> bytes:
-    """Return a status, as a server sends it."""
-    text = message.encode()
-    body = struct.pack(">BIII", Kind.STATUS, number, code, len(text)) + text + struct.pack(">I", 0)
-    return struct.pack(">I", len(body)) + body
-
-
-def handle(number: int, value: bytes = b"h") -> bytes:
-    """Return a handle, as a server sends it."""
-    body = struct.pack(">BII", Kind.HANDLE, number, len(value)) + value
-    return struct.pack(">I", len(body)) + body
 
 
 def put(path: str, data: bytes, piece: int = 1 << 15) -> Task[str]:

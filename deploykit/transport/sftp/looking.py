@@ -25,6 +25,8 @@ __all__ = ["contents", "entries", "free", "look", "stat_of", "takes_for_target",
 
 BATCH: Final = 16  # pieces of a file, or of a folder's names, that are asked for at once
 LONGEST: Final = 256 << 20  # bytes of a file that is read; what we read are records and manifests
+LEAST: Final = 512  # bytes of a file that are asked for at once where a server gives less
+SHORT: Final = 1000  # times that it may give less than that, or than the time before
 LISTING: Final = 64 << 20  # bytes of a folder's names, with BESIDES for each: a million of them
 BESIDES: Final = 48  # bytes
 KINDS: Final[dict[int, Literal["file", "dir", "link", "other"]]] = {
@@ -145,31 +147,38 @@ def _read(handle: bytes, path: str, piece: int) -> Task[bytes]:
     size = 0 if isinstance(found, Refused) else found.size or 0
     if size > LONGEST:
         raise ProtocolError(f"{path} is {size} bytes long, and more than {LONGEST} are not read")
-    ended = _take(out, [first], piece, path)
-    while not ended and len(out) != size:
+    answers, short = [first], 0
+    while True:
+        got = _take(out, answers, piece, path)
+        if not got or len(out) == size:
+            return bytes(out)
+        if got < piece:
+            # A server may give less than it was asked for; only none at all is the end.
+            short, piece = short + 1, max(got, LEAST)
+            if short > SHORT:
+                raise ProtocolError(f"{path} comes in pieces of {got} bytes")
         count = min(BATCH, max(1, -((len(out) - size) // piece)))
         starts = [len(out) + n * piece for n in range(count)]
-        asked = tuple(requests.read(handle, start, piece, path) for start in starts)
-        ended = _take(out, (yield Together(asked)), piece, path)
-    return bytes(out)
+        answers = yield Together(
+            tuple(requests.read(handle, start, piece, path) for start in starts)
+        )
 
 
-def _take(out: bytearray, answers: list[Data | Refused], piece: int, path: str) -> bool:
-    """Add to *out* what follows on it without a gap; return whether the file ends there."""
+def _take(out: bytearray, answers: list[Data | Refused], piece: int, path: str) -> int:
+    """Add to *out* what follows on it without a gap; return the bytes of the last that did."""
+    got = piece
     for answer in answers:
         if isinstance(answer, Refused):
             raise answer
-        if len(answer.value) > piece:
-            raise ProtocolError(
-                f"{len(answer.value)} bytes of {path}, where {piece} were asked for"
-            )
+        got = len(answer.value)
+        if got > piece:
+            raise ProtocolError(f"{got} bytes of {path}, where {piece} were asked for")
         out += answer.value
         if len(out) > LONGEST:
             raise ProtocolError(f"{path} goes on after {LONGEST} bytes")
-        if len(answer.value) < piece:
-            # A server may give less than it was asked for; only none at all is the end.
-            return not answer.value
-    return False
+        if got < piece:
+            break
+    return got
 
 
 def target(path: str) -> Task[str | None]:

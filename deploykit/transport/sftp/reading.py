@@ -24,6 +24,7 @@ from deploykit.transport.sftp.packets import (
 __all__ = ["LONGEST", "Packets", "hello", "reply", "version"]
 
 LONGEST: Final = 256 * 1024  # bytes of a packet; OpenSSH sends and takes no longer ones
+LONGEST_HANDLE: Final = 256  # bytes; section 6.3
 
 
 class Packets:
@@ -148,6 +149,13 @@ def _status(fields: _Fields) -> Status:
     return Status(code, fields.text() if fields.left else "")
 
 
+def _handle(fields: _Fields) -> Handle:
+    value = fields.string()
+    if len(value) > LONGEST_HANDLE:  # it would go with every request for that file
+        raise ProtocolError(f"a handle of {len(value)} bytes")
+    return Handle(value)
+
+
 def _names(fields: _Fields) -> Names:
     found = []
     for _ in range(fields.number()):
@@ -159,7 +167,7 @@ def _names(fields: _Fields) -> Names:
 
 _READ: Mapping[int, Callable[[_Fields], Reply]] = {
     Kind.STATUS: _status,
-    Kind.HANDLE: lambda fields: Handle(fields.string()),
+    Kind.HANDLE: _handle,
     Kind.DATA: lambda fields: Data(fields.string()),
     Kind.NAME: _names,
     Kind.ATTRS: _Fields.attributes,

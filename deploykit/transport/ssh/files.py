@@ -23,6 +23,7 @@ from deploykit.transport.ssh.greeting import AfterBanner
 __all__ = ["SSHFiles"]
 
 LOST = (paramiko.SSHException, EOFError, OSError)
+SHOWN = 300  # characters of what a server says is the reason
 # OpenSSH names what it means by FAILURE nowhere: a full disk, a quota, a folder that is no folder.
 REASONS: dict[int, str] = {
     Code.FAILURE: "refused (disk full, or no right to?)",
@@ -208,7 +209,7 @@ class SSHFiles:
                 yield
             except Refused as error:
                 status, request = error.status, error.request
-                reason = REASONS.get(status.code) or status.message or f"code {status.code}"
+                reason = REASONS.get(status.code) or status.message[:SHOWN] or f"code {status.code}"
                 self._end()
                 raise TransferFailed(
                     f"{self._label}: cannot {request.act} {request.about}: {reason}"
