@@ -94,7 +94,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Kill controllers at every effect, for an hour or two; `-- --help` says what can be chosen."""
+    """
+    Read a million SFTP messages, then kill controllers at every effect, for an hour or two.
+
+    `-- --help` says what can be chosen.
+    """
     session.install(".[demo]", *group("tests"))
     on_hosts(session, "tests.faults", *session.posargs)
 

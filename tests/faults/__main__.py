@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: the whole kill matrix, as root; see `--help`."""
+"""`python -m tests.faults`: messages no server sends, and the whole kill matrix; see `--help`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.faults.matrix import Case, Outcome
 from tests.faults.site import Site
 from tests.faults.table import page
 from tests.real import shop
+from tests.transport.fuzzing import fuzz
 
 
 def main() -> int:
@@ -25,9 +26,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(1 << 16))
     parser.add_argument("--table", type=Path, help="where to write the table (Markdown)")
     parser.add_argument("--limit", type=int, help="go through so many cases only")
+    parser.add_argument(
+        "--messages",
+        type=int,
+        default=1_000_000,
+        help="SFTP messages to read that are nearly right, unless cases are named (a million)",
+    )
     parser.add_argument("--verbose", action="store_true", help="say what was done in every case")
     parser.add_argument("cases", nargs="*", metavar="CASE", help="such as a report names them")
     words = parser.parse_args()
+    if words.messages and not words.cases:
+        fuzz(words.messages)
+        print(f"{words.messages} SFTP messages read or refused", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     farm = Farm()
     farm.up()
