@@ -139,7 +139,11 @@ def contents(path: str, piece: int) -> Task[bytes | None]:
 
 
 def _read(handle: bytes, path: str, piece: int) -> Task[bytes]:
-    """Read to the end; with the first piece comes the size, so that a small file takes no more."""
+    """
+    Read to the end; with the first piece comes the size, so that a small file takes no more.
+
+    A file that grows meanwhile may be read as far as it was.
+    """
     out = bytearray()
     first, found = yield Together(
         (requests.read(handle, 0, piece, path), requests.fstat(handle, path))
