@@ -31,7 +31,11 @@ from tests.transport.sftp_servers import (
 
 __all__ = ["SERVERS"]
 
-EXTENSIONS = ("limits", "posix-rename", "statvfs", "fstatvfs", "hardlink", "fsync", "copy-data")
+EXTENSIONS = (
+    *("limits", "posix-rename", "statvfs", "fstatvfs", "hardlink", "fsync", "copy-data"),
+    *("lsetstat", "expand-path"),
+)
+COPIES = frozenset({"copy-data"})
 PROFTPD = """
 ServerType standalone
 DefaultAddress {address}
@@ -70,7 +74,9 @@ def proftpd() -> Iterator[Login]:
         here = folder / "files"
         here.mkdir()
         with program(["/usr/sbin/proftpd", "--nodaemon", "--quiet", "-c", str(config)], port):
-            yield Login(port, "root", folder / "login", str(here), here, follows=True)
+            yield Login(
+                port, "root", folder / "login", str(here), here, frozenset(), COPIES, follows=True
+            )
 
 
 @contextmanager
@@ -168,10 +174,12 @@ class RefusingCopies(Between):
 
 
 @contextmanager
-def through(between: type[Between]) -> Iterator[Login]:
+def through(between: type[Between], lacks: frozenset[str] = frozenset()) -> Iterator[Login]:
     """Run OpenSSH's server, with something in between."""
     with openssh() as login:
-        yield replace(login, through=lambda channel: cast("paramiko.Channel", between(channel)))
+        yield replace(
+            login, lacks=lacks, through=lambda channel: cast("paramiko.Channel", between(channel))
+        )
 
 
 @contextmanager
@@ -185,9 +193,10 @@ SERVERS: dict[str, Serving] = {
     "openssh": openssh,
     "chrooted": chrooted,
     "openssh of old": partial(openssh, *EXTENSIONS),
+    "openssh 7": partial(openssh, "limits", "lsetstat", "expand-path", "copy-data"),
     "openssh without limits": partial(openssh, "limits"),
     "without links": refusing_links,
-    "without copies": partial(through, RefusingCopies),
+    "without copies": partial(through, RefusingCopies, COPIES),
     "reordering": partial(through, Reordering),
     "asyncssh": asyncssh_server,
     "proftpd": proftpd,

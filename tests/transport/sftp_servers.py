@@ -44,6 +44,7 @@ class Login:
         root: where files go, as the server names it.
         here: the same folder, as this machine names it.
         cannot: requests that the server refuses, of those that any server should know.
+        lacks: extensions that it does not offer, or not make work.
         follows: it takes links to folders for those, where they are looked at or renamed.
         through: puts something between its channel and us.
     """
@@ -54,6 +55,7 @@ class Login:
     root: str
     here: Path
     cannot: frozenset[Kind] = frozenset()
+    lacks: frozenset[str] = frozenset()
     follows: bool = False
     through: Callable[[paramiko.Channel], paramiko.Channel] = lambda channel: channel
 
@@ -106,7 +108,7 @@ def openssh(*refused: str) -> Iterator[Login]:
     with keys() as folder, sshd(folder, f"Subsystem sftp {sftp}") as port:
         here = folder / "files"
         here.mkdir()
-        yield Login(port, "root", folder / "login", str(here), here)
+        yield Login(port, "root", folder / "login", str(here), here, lacks=frozenset(refused))
 
 
 @contextmanager

@@ -263,6 +263,17 @@ def test_whole_folders_are_removed_and_nothing_beside_them(place: Place) -> None
     assert (place.here / "kept/file").read_bytes() == b"kept"
 
 
+def test_extensions_are_used_where_they_are_offered(place: Place) -> None:
+    """Each server here is what its name says."""
+    if not place.login or not isinstance(place.files, SSHFiles):
+        return
+    assert place.files.replaces == ("posix-rename" not in place.login.lacks)
+    assert (place.files.free(place.root) is None) == ("statvfs" in place.login.lacks)
+    place.make({"a": b"a"})
+    made = place.files.copy_all([Copy(place / "a", place / "b", 0o600, 1)])
+    assert made == (set() if "copy-data" in place.login.lacks else {place / "b"})
+
+
 def test_room_is_told_by_who_knows_it(place: Place) -> None:
     """About what this machine says."""
     found = place.files.free(place.root)
