@@ -67,7 +67,7 @@ DEBIAN: Final = (
     *("mmdebstrap", "debian-archive-keyring", "systemd-container", "iproute2", "nftables"),
     *("openssh-client", "openssh-server", "util-linux", "socat", "procps", "sudo", "busybox"),
     *("postgresql-15", "mariadb-server", "sqlite3", "git", "curl", "wget", "python3", "strace"),
-    *("proftpd-core", "proftpd-mod-crypto"),
+    *("zstd", "proftpd-core", "proftpd-mod-crypto"),
 )
 """What the test hosts need from the machine they run on, and the tests that run beside them."""
 

@@ -30,7 +30,8 @@ FOLDER = "/srv/up load"
 
 @pytest.fixture(autouse=True, params=["zstd", "gzip", "sftp"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have the host unpack a stream, by zstd if it is here, too; or lack the tools for that."""
+    """Have the host unpack a stream, by zstd or gzip, or lack the tools for that."""
+    assert shutil.which("zstd")
     if request.param == "sftp":
         monkeypatch.setattr(present, "UNPACKS", "false")
     elif request.param == "gzip":
