@@ -59,10 +59,9 @@ class LocalFiles:
     def free(self, path: str) -> int | None:
         """See `Files`."""
         try:
-            found = os.statvfs(path)
+            return shutil.disk_usage(path).free
         except OSError:
             return None
-        return found.f_bavail * found.f_frsize
 
     def mkdir(self, path: str, mode: int) -> bool:
         """See `Files`."""
@@ -92,7 +91,7 @@ class LocalFiles:
         """See `Files`."""
         for file in files:
             with _naming(f"write {file.path}"), Path(file.path).open("wb") as target:
-                os.fchmod(target.fileno(), file.mode)
+                Path(file.path).chmod(file.mode)
                 for piece in file.pieces(PIECE):
                     target.write(piece)
                     sent(len(piece))
@@ -105,7 +104,7 @@ class LocalFiles:
             made = not _look(path)
             with Path(path).open("ab") as target:
                 if made:
-                    os.fchmod(target.fileno(), mode)
+                    Path(path).chmod(mode)
                 target.write(data)
 
     def copy_all(self, copies: Iterable[Copy]) -> set[str]:
