@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from posixpath import basename, dirname, join, normpath, relpath
 from typing import Literal
 
-from deploykit.errors import ConfigurationError, PlanStale, StageFailed
+from deploykit.errors import ConfigurationError, PlanStale, StageFailed, TransferFailed
 from deploykit.files import FilesToLookAt
 from deploykit.layout import Layout
 from deploykit.sftp_only.effects import files_of
@@ -28,11 +28,19 @@ class Before:
     kind: Literal["link", "dir", "nothing", "other"]
     target: str = ""
 
+    def leads_to(self, path: str) -> str:
+        """Return the absolute path to which this, as the link *path*, leads; empty for no link."""
+        # Not its words: proftpd shows where any link leads to, whatever it contains.
+        return normpath(join(dirname(path), self.target)) if self.target else ""
+
     def release(self, layout: Layout, path: str) -> str:
         """Return the release that this, as the link *path*, points to; empty if none of ours."""
-        # By its place alone: inside a chroot, an absolute target is another one to a web server.
-        found = normpath(join(dirname(path), self.target))
-        return basename(found) if self.target and dirname(found) == layout.releases else ""
+        found = self.leads_to(path)
+        return basename(found) if dirname(found) == layout.releases else ""
+
+    def is_like(self, other: Before, path: str) -> bool:
+        """Return whether *other* is the same at *path*."""
+        return self.kind == other.kind and self.leads_to(path) == other.leads_to(path)
 
 
 NOTHING = Before("nothing")
@@ -93,11 +101,10 @@ def publish(ctx: Acting, link: str, before: Before, aside: str) -> None:
             then="put a Transfer before this stage",
         )
     found = _standing(files, path)
-    if found == Before("link", target):
+    if found.is_like(Before("link", target), path):
         return
     # Nothing may stand there where we were cut off between two steps.
-    half_done = found == NOTHING and (before.kind == "dir" or not files.replaces)
-    if found != before and not half_done:
+    if found != NOTHING and not found.is_like(before, path):
         raise PlanStale(f"{path} on {ctx.host.name} was changed by others since the plan was made")
     if found.kind == "dir" and not files_of(ctx).move(path, aside):
         raise PlanStale(f"{path} on {ctx.host.name} cannot be moved aside: {aside} is there")
@@ -115,14 +122,15 @@ def undo(ctx: Acting, link: str, before: Before, aside: str) -> None:
     path = ctx.layout.under(link)
     found = _standing(files, path)
     files.remove([_temporary(path, ctx.run.id)])
-    if before.kind == "link" and found != before:
-        there = normpath(join(dirname(path), before.target))
+    if before.kind == "link" and not found.is_like(before, path):
+        there = before.leads_to(path)
         if there not in files.look([there]):
             raise StageFailed(
                 f"{path} on {ctx.host.name} cannot go back: the release before is no longer there"
             )
-        _point(ctx, path, before.target)
-    if before.kind != "link" and found == Before("link", _target(ctx, link)):
+        ours = before.release(ctx.layout, path)
+        _point(ctx, path, relpath(there, dirname(path)) if ours else before.target)
+    if before.kind != "link" and found.is_like(Before("link", _target(ctx, link)), path):
         files_of(ctx).remove([path])
     if (
         before.kind == "dir"
@@ -154,7 +162,13 @@ def _standing(files: FilesToLookAt, path: str) -> Before:
 def _point(ctx: Acting, path: str, target: str) -> None:
     temporary = _temporary(path, ctx.run.id)
     files_of(ctx).symlinks([(target, temporary)])
-    files_of(ctx).rename(temporary, path)
+    try:
+        files_of(ctx).rename(temporary, path)
+    except TransferFailed:
+        # proftpd would rename what the link leads to. That links can be made is known by now; for
+        # a moment there is none.
+        files_of(ctx).remove([temporary])
+        files_of(ctx).symlinks([(target, path)])
 
 
 def _temporary(path: str, run: str) -> str:
