@@ -9,6 +9,7 @@ from typing import Final
 from deploykit.transport.sftp.packets import (
     VERSION,
     Attributes,
+    Code,
     Data,
     Extended,
     Handle,
@@ -24,6 +25,11 @@ from deploykit.transport.sftp.packets import (
 __all__ = ["LONGEST", "Packets", "hello", "reply", "version"]
 
 LONGEST: Final = 256 * 1024  # bytes of a packet; OpenSSH sends and takes no longer ones
+STATUS: Final = bytes([Kind.STATUS])
+OK: Final = Code.OK.to_bytes(4, "big")
+DONE: Final = Status(Code.OK, "")
+ALL: Final = struct.Struct(">IQIIIII")  # flags, size, owner, group, mode and both times
+ALL_FLAGS: Final = 0xF
 LONGEST_HANDLE: Final = 256  # bytes; section 6.3
 
 
@@ -83,6 +89,8 @@ def reply(packet: bytes) -> tuple[int, Reply]:
     Raises:
         ProtocolError: it is malformed.
     """
+    if packet.startswith(STATUS) and packet[5:9] == OK:  # most answers, and they say no more
+        return int.from_bytes(packet[1:5], "big"), DONE
     fields = _Fields(packet)
     kind, number = fields.byte(), fields.number()
     answer = _READ.get(kind)
@@ -132,6 +140,11 @@ class _Fields:
 
     def attributes(self) -> Attributes:
         """Return the next attributes, section 5."""
+        if self.left == ALL.size:
+            flags, *known = ALL.unpack_from(self._packet, self._at)
+            if flags == ALL_FLAGS:  # what OpenSSH says of any file, and nothing after it
+                self._at += ALL.size
+                return Attributes(*known)
         flags = self.number()
         size = self.long() if flags & 1 else None
         uid, gid = (self.number(), self.number()) if flags & 2 else (None, None)

@@ -7,12 +7,10 @@ from contextlib import suppress
 
 from deploykit.files import Copy, File
 from deploykit.transport.sftp import requests
-from deploykit.transport.sftp.packets import Attributes, Code, Flag
+from deploykit.transport.sftp.packets import Attributes, Code, Flag, Request
 from deploykit.transport.sftp.tasks import ANSWERED, Ahead, Refused, Task, Together, closing, using
 
 __all__ = ["append", "copy", "write"]
-
-ANEW = Flag.WRITE | Flag.CREATE | Flag.TRUNCATE
 
 
 def write(file: File, piece: int, sent: Callable[[int], None], *, flush: bool) -> Task[None]:
@@ -28,7 +26,8 @@ def write(file: File, piece: int, sent: Callable[[int], None], *, flush: bool) -
 
     def work(handle: bytes) -> Task[None]:
         # Before its content, which may be secret; requests about a handle are done in their order.
-        yield Ahead(requests.fsetstat(handle, Attributes(mode=file.mode), file.path))
+        if file.mtime is None:
+            yield Ahead(requests.fsetstat(handle, Attributes(mode=file.mode), file.path))
         at = 0
         for data in file.pieces(piece):
             yield Ahead(requests.write(handle, at, data, file.path))
@@ -38,9 +37,15 @@ def write(file: File, piece: int, sent: Callable[[int], None], *, flush: bool) -
             yield Ahead(requests.fsync(handle, file.path))
         if file.mtime is not None:
             yield ANSWERED  # a refused piece is no reason for a server not to set what follows it
-            yield Ahead(requests.fsetstat(handle, Attributes(mtime=file.mtime), file.path))
+            marks = Attributes(mode=file.mode, mtime=file.mtime)
+            yield Ahead(requests.fsetstat(handle, marks, file.path))
 
-    return using(requests.open_file(file.path, ANEW, file.mode), work)
+    return using(_anew(file.path, file.mode), work)
+
+
+def _anew(path: str, mode: int) -> Request:
+    """Open a file to write it anew; one that is made is its owner's alone until it has its mode."""
+    return requests.open_file(path, Flag.WRITE | Flag.CREATE | Flag.TRUNCATE, mode & 0o700)
 
 
 def append(path: str, data: bytes, mode: int, piece: int, *, flush: bool) -> Task[None]:
@@ -89,17 +94,16 @@ def copy(what: Copy, *, flush: bool) -> Task[str | None]:
     """
 
     def into(source: bytes, target: bytes) -> Task[None]:
-        yield Ahead(requests.fsetstat(target, Attributes(mode=what.mode), what.path))
         yield requests.copy_data(source, target, what.path)
         if flush:
             yield Ahead(requests.fsync(target, what.path))
         yield ANSWERED
-        yield Ahead(requests.fsetstat(target, Attributes(mtime=what.mtime), what.path))
+        marks = Attributes(mode=what.mode, mtime=what.mtime)
+        yield Ahead(requests.fsetstat(target, marks, what.path))
         yield ANSWERED
 
     def work(source: bytes) -> Task[None]:
-        opening = requests.open_file(what.path, ANEW, what.mode)
-        yield from using(opening, lambda target: into(source, target))
+        yield from using(_anew(what.path, what.mode), lambda target: into(source, target))
 
     with suppress(Refused):
         yield from using(requests.open_file(what.source, Flag.READ), work)
