@@ -68,6 +68,10 @@ class Copy:
 class FilesToLookAt(Protocol):
     """A host's files, and nothing that changes them."""
 
+    @property
+    def copies(self) -> bool:
+        """Whether the server offers to copy files by itself."""
+
     def look(self, paths: Iterable[str]) -> dict[str, Stat]:
         """Return what lies under each of *paths*, many at once; absent ones are left out."""
 

@@ -128,7 +128,8 @@ class Transfer:
                 then=f"send it: deploykit shared put {ctx.run.environment} {files[0]}",
             )
         _check_space(ctx, manifest.size)
-        new = _new(ctx, manifest)
+        like = "" if ctx.host.sftp is not None and not ctx.host.sftp.copies else ctx.current
+        new = _new(ctx, manifest) if like else manifest.files
         largest = sorted(manifest.files, key=lambda entry: -entry.size)[:LARGEST]
         return TransferPlan(
             release=ctx.run.release,
@@ -138,7 +139,7 @@ class Transfer:
             largest=tuple(f"{entry.path} ({readable(entry.size)})" for entry in largest),
             shared=tuple(self.shared),
             made=tuple(path for path in missing if path.endswith("/")),
-            like=ctx.current,
+            like=like,
             new=len(new),
             new_size=sum(entry.size for entry in new),
         )
@@ -265,7 +266,7 @@ def _new(ctx: Planning, manifest: Manifest) -> tuple[Entry, ...]:
     live = ctx.ledger.find(ctx.current)
     if live and live.content == manifest.content:
         return ()
-    there = _claimed(ctx, ctx.layout.manifest(ctx.current)) if ctx.current else ""
+    there = _claimed(ctx, ctx.layout.manifest(ctx.current))
     known = {entry.sha256 for entry in Manifest.claimed(there).entries}
     return tuple(entry for entry in manifest.files if entry.sha256 not in known)
 

@@ -31,6 +31,11 @@ class InsistingFiles:
         return self._transport.insist(lambda transport: work(transport.files()))
 
     @property
+    def copies(self) -> bool:
+        """See `Files`."""
+        return self._do(lambda files: files.copies)
+
+    @property
     def replaces(self) -> bool:
         """See `Files`."""
         return self._do(lambda files: files.replaces)

@@ -24,6 +24,7 @@ ABSENT = (FileNotFoundError, NotADirectoryError)
 class LocalFiles:
     """Files of this machine; nothing is flushed, as no test outlives the machine it runs on."""
 
+    copies = True
     replaces = True
 
     def look(self, paths: Iterable[str]) -> dict[str, Stat]:

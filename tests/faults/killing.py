@@ -208,6 +208,11 @@ class KillingFiles:
         self._effects = effects
 
     @property
+    def copies(self) -> bool:
+        """See `Files`."""
+        return self._inner.copies
+
+    @property
     def replaces(self) -> bool:
         """See `Files`."""
         return self._inner.replaces

@@ -11,6 +11,7 @@ from deploykit import Environment, Host, Pipeline
 from deploykit.errors import ConfigurationError
 from deploykit.stage import AnyStage
 from deploykit.stages import Prune, Publish, SmokeTest, Transfer
+from deploykit.transport.sftp.requests import COPY_DATA
 from tests.transport.other_servers import SERVERS
 from tests.transport.sftp_servers import ADDRESS, Login
 
@@ -54,6 +55,8 @@ def test_a_site_is_deployed_and_goes_back(name: str, make: Callable[..., Environ
         assert first.ok, first.error
         assert page.read_text() == "one"
         assert (site / "public_html").readlink() == Path("releases", first.release)
+        planned = "\n".join(*make(login, "two").plan().stages[0].lines.values())
+        assert ("send 1 of them" in planned) == (COPY_DATA not in login.lacks)
         second = make(login, "two").run()
         assert second.ok, second.error
         assert page.read_text() == "two"

@@ -186,8 +186,14 @@ class OnlyLooking:
     """
 
     def __init__(self, files: Files) -> None:
+        self._files = files
         self.look = files.look
         self.names = files.names
         self.read = files.read
         self.target = files.target
         self.free = files.free
+
+    @property
+    def copies(self) -> bool:
+        """See `FilesToLookAt`."""
+        return self._files.copies

@@ -64,6 +64,11 @@ class SSHFiles:
         return not self._channel.closed
 
     @property
+    def copies(self) -> bool:
+        """See `Files`."""
+        return self._sftp.offers(requests.COPY_DATA)
+
+    @property
     def replaces(self) -> bool:
         """See `Files`."""
         return self._sftp.offers(requests.POSIX_RENAME)
@@ -160,7 +165,7 @@ class SSHFiles:
 
     def copy_all(self, copies: Iterable[Copy]) -> set[str]:
         """See `Files`."""
-        if not self._sftp.offers(requests.COPY_DATA):
+        if not self.copies:
             return set()
         with self._speaking("files", "copy"):
             flush = self._flushes

@@ -35,6 +35,7 @@ class WorldFiles:
         self._controller = controller
         self._inner = LocalTransport().files()
 
+    copies = True
     replaces = True
 
     def look(self, paths: Iterable[str]) -> dict[str, Stat]:
