@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from tests.farm.network import Outside
 from tests.farm.shell import call
 from tests.farm.wheels import ENVIRONMENT
 
-__all__ = ["Command", "Login", "ansible", "install", "pyinfra", "versions"]
+__all__ = ["Command", "Login", "ansible", "environment", "install", "pyinfra", "versions"]
 
 INVENTORY = "hosts = [('127.0.0.1', {words})]\n"
 
@@ -62,18 +63,24 @@ class Command:
         Raises:
             subprocess.TimeoutExpired: it was not done *within* so many seconds.
         """
-        try:
-            return subprocess.run(
-                self.words,
-                cwd=self.folder,
-                env=self.env,
-                capture_output=True,
-                text=True,
-                timeout=within,
-                check=False,
-            )
-        finally:
-            self._leave()
+        with subprocess.Popen(
+            self.words,
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,  # Ansible's workers would outlive it, and keep the pipes open
+        ) as process:
+            try:
+                out, errors = process.communicate(timeout=within)
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+            finally:
+                self._leave()
+        return subprocess.CompletedProcess(self.words, process.returncode, out, errors)
 
     def _leave(self) -> None:
         """Close the connection that it keeps for a next command."""

@@ -14,12 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.transfer_parts.trees import seen
+from deploykit.transport.ssh.connecting import CIPHERS
 from tests.farm import Host
+from tests.farm.chrooted import HOME, USER, chrooted
 
-__all__ = ["FULL", "OURS", "PEERS", "PLACE", "Took", "Tools"]
+__all__ = ["ALONE", "CAT", "FULL", "OURS", "PEERS", "PLACE", "SERIES", "Took", "Tools", "prepare"]
 
 PLACE = "/mnt"  # on the host: a tmpfs
+SITE = f"{HOME}/site"  # another, in which `USER` may write by SFTP
 OURS = "deploykit"
+ALONE = "deploykit, SFTP alone"
+SERIES = {OURS: ("shell", f"{PLACE}/ours"), ALONE: ("alone", f"{SITE}/ours")}
+"""By name: its environment in `deploy.py`, and its root as the host's own root sees it."""
+
+CAT = "ssh cat"
 PEERS = {
     "rsync -a": "rsync -a {link} -e {ssh} {source}/ {to}:{new}/",
     "rsync -az": "rsync -az {link} -e {ssh} {source}/ {to}:{new}/",
@@ -27,15 +35,20 @@ PEERS = {
     "{raw} {to} 'mkdir {new} && zstd -dc | tar -C {new} -xf -'",
     "scp -r": "scp -rpq {options} {source} {to}:{new}",
     "sftp put -r": "echo 'put -rp {source}/. {new}' | sftp -b - -q {options} {to}",
+    CAT: "{raw} {to} 'cat > {new}' < {source}/huge",
 }
-FULL = ("tar|zstd|ssh", "scp -r", "sftp put -r")  # they send everything every time
+FULL = ("tar|zstd|ssh", "scp -r", "sftp put -r", CAT)  # they send everything every time
 WITHIN = 600  # seconds
 DEPLOY = """
 from deploykit import Environment, Host, Pipeline
 from deploykit.stages import Publish, Transfer
 
-pipeline = Pipeline(app="bench", root={root!r}, stages=[Transfer("tree"), Publish()])
-production = Environment(pipeline, hosts=[Host(**{host!r})])
+def sent(root, host):
+    pipeline = Pipeline(app="bench", root=root, stages=[Transfer("tree"), Publish()])
+    return Environment(pipeline, hosts=[Host(**host)])
+
+shell = sent({root!r}, {host!r})
+alone = sent("/site/ours", {host!r} | {{"user": {user!r}, "shell": False}})
 """
 LOOK = "cd {0} && find . -mindepth 1 \\( -type f -o -type d \\) -printf '%m\\t%y\\t%P\\n'"
 
@@ -68,7 +81,8 @@ class Tools:
     """
 
     def __init__(self, host: Host, port: int, project: Path, folder: Path) -> None:
-        self.host, self.project, self.source = host, project, project / "tree"
+        self.host, self.port = host, port
+        self.project, self.source = project, project / "tree"
         self._to = "deploy@127.0.0.1"
         known = folder / f"known-{port}"
         known.write_text(f"[127.0.0.1]:{port} {host.host_key}\n")
@@ -85,15 +99,22 @@ class Tools:
             "host_key": host.host_key,
             "name": "bench",
         }
-        (project / "deploy.py").write_text(DEPLOY.format(root=f"{PLACE}/ours", host=target))
+        declared = DEPLOY.format(root=SERIES[OURS][1], host=target, user=USER)
+        (project / "deploy.py").write_text(declared)
 
     def forget(self) -> None:
         """Have the host forget everything that was sent."""
-        self.host.root(f"chmod -R u+w {PLACE}; rm -rf {PLACE}/*; chmod 777 {PLACE}")
+        self.host.root(f"chmod -R u+w {PLACE} {SITE}; rm -rf {PLACE}/* {SITE}/*")
 
-    def ours(self) -> Took:
-        """Have deploykit deploy the tree, and compare what is there then with what was sent."""
-        words = [sys.executable, "-m", "deploykit", "run", "production"]
+    def ours(self, series: str) -> Took:
+        """
+        Have deploykit deploy the tree, and compare what is there then with what was sent.
+
+        Args:
+            series: one of `SERIES`.
+        """
+        environment, root = SERIES[series]
+        words = [sys.executable, "-m", "deploykit", "run", environment]
         words += ["--again", "--log-format", "json"]
         began = time.monotonic()
         with subprocess.Popen(
@@ -105,14 +126,14 @@ class Tools:
             process.returncode = os.waitstatus_to_exitcode(status)
         whole = time.monotonic() - began
         if process.returncode != 0:
-            raise SystemExit("deploykit failed:\n" + "".join(lines))
+            raise SystemExit(f"{series} failed:\n" + "".join(lines))
         told = [json.loads(line) for line in lines if line.startswith("{")]
         (stage,) = (
             one["took"]
             for one in told
             if (one["event"], one.get("stage")) == ("stage_applied", "transfer")
         )
-        self._compare(f"{PLACE}/ours/current/")
+        self._compare(f"{root}/current/")
         return Took(whole, stage, used.ru_maxrss * 1024)
 
     def _compare(self, folder: str) -> None:
@@ -125,20 +146,24 @@ class Tools:
         if there != seen(self.source):
             raise SystemExit(f"{folder} is not what was sent")
 
-    def peer(self, name: str, number: int) -> Took:
+    def peer(self, name: str, number: int, *, keep: bool) -> Took:
         """
         Have a peer send the tree, once by a connection of its own and once by an open one.
 
         Args:
             name: one of `PEERS`.
             number: of the upload: the one before is there to be linked from.
+            keep: the next one links from it.
         """
-        whole = self._peer(name, number, "whole", self._options)
-        with self._open():
-            shared = f"{self._options} -o ControlPath={self._control}"
-            return Took(whole, self._peer(name, number, "stage", shared))
+        # What it is there for is the rate of deploykit's own cipher.
+        options = f"{self._options} -o Ciphers={CIPHERS[0]}" if name == CAT else self._options
+        keep = keep and name not in FULL
+        whole = self._peer(name, number, "whole", options, keep=keep)
+        with self._open(options):
+            shared = f"{options} -o ControlPath={self._control}"
+            return Took(whole, self._peer(name, number, "stage", shared, keep=keep))
 
-    def _peer(self, name: str, number: int, clock: str, options: str) -> float:
+    def _peer(self, name: str, number: int, clock: str, options: str, *, keep: bool) -> float:
         place = f"{PLACE}/{name.replace(' ', '').replace('|', '')}-{clock}"
         link = f"--link-dest={place}{number - 1}" if number else ""
         command = PEERS[name].format(
@@ -159,15 +184,26 @@ class Tools:
         took = time.monotonic() - began
         if done.returncode != 0:
             raise SystemExit(f"{name} failed:\n{command}\n{done.stderr}")
-        if name in FULL:
+        if not keep:
             self.host.root(f"rm -rf {place}{number}")
         return took
 
     @contextmanager
-    def _open(self) -> Iterator[None]:
-        ssh = f"ssh {self._options} -o ControlPath={self._control}"
+    def _open(self, options: str) -> Iterator[None]:
+        ssh = f"ssh {options} -o ControlPath={self._control}"
         subprocess.run(f"{ssh} -M -f -N {self._to}", shell=True, check=True)
         try:
             yield
         finally:
             subprocess.run(f"{ssh} -O exit {self._to}", shell=True, capture_output=True, check=True)
+
+
+def prepare(host: Host) -> None:
+    """Give *host* both users, and the memory that they write to."""
+    chrooted(host)
+    host.root(
+        f"""
+        mount -t tmpfs -o size=8G,mode=777 tmpfs {PLACE}
+        mount -t tmpfs -o size=5G,uid={USER},gid={USER} tmpfs {SITE}
+        """
+    )
