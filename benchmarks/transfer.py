@@ -14,8 +14,8 @@ command: for deploykit from the start of Python to the end table, with the lock,
 `Publish`. *SFTP alone* is the same for a user with a chrooted `internal-sftp` and no shell. What
 deploykit has sent is compared byte for byte and mode for mode. The host writes to a tmpfs.
 
-Fabric, pyinfra and Ansible do the first upload of (a) and the one of nothing, at 0 and 50 ms; what
-they have not done within ten minutes is dropped, there and over slower links.
+Fabric, pyinfra and Ansible do the first upload of (a) and the one of nothing, at 0 and 50 ms, once;
+what they have not done within ten minutes is dropped, there and over slower links.
 
 `--quick` shows in less than a minute that all of this works, with a few files of (a) over one link. It
 keeps no results, and has no goals. Otherwise the exit code is 1 if a goal is missed.
@@ -89,8 +89,8 @@ class Measured:
         costs: what is known of its own to take time.
     """
 
-    files: int
-    size: int
+    files: int = 0
+    size: int = 0
     found: Found = field(default_factory=dict)
     others: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
@@ -120,26 +120,34 @@ class Bench:
 
     def measure(self, tree: str) -> Measured:
         """Measure all that is to be measured with *tree*."""
-        tools = {}
-        files = size = 0
-        for link, port in self.ports.items():
-            if tree == "a" or link in FEW:
-                project = self.folder / f"project-{port}"
-                sample = SAMPLE if self.asked.quick else 0
-                files, size = trees.make(tree, project / "tree", self.wheels, sample=sample)
-                tools[link] = Tools(self.host, port, project, self.folder)
-        measured = Measured(files, size)
+        measured = Measured()
+        tools = {
+            link: self._begin(tree, port, measured)
+            for link, port in self.ports.items()
+            if tree == "a" or link in FEW or self.asked.link
+        }
         for _ in range(self.asked.runs):
             for link, at in tools.items():
                 at.forget()
                 self._upload(tree, link, at, measured)
+        source = next(iter(tools.values())).source
+        measured.costs = Costs(startup(), packed(source), copying(self.host))
         if tree == "a":
             for link in [link for link in FEW if link in tools]:
                 tools[link].forget()
                 self._upload_by_others(link, tools[link], measured)
-        for project in {at.project for at in tools.values()}:
-            shutil.rmtree(project)
+        for at in tools.values():  # the next tree may need the memory
+            at.forget()
+            shutil.rmtree(at.project)
         return measured
+
+    def _begin(self, tree: str, port: int, measured: Measured) -> Tools:
+        """Make a tree, to be sent by a port."""
+        project = self.folder / f"project-{port}"
+        sample = SAMPLE if self.asked.quick else 0
+        made = trees.make(tree, project / "tree", self.wheels, sample=sample)
+        measured.files, measured.size = made
+        return Tools(self.host, port, project, self.folder)
 
     def _upload(self, tree: str, link: str, at: Tools, measured: Measured) -> None:
         """Have everyone do each case over a link."""
@@ -154,7 +162,6 @@ class Bench:
                 took = at.ours(name) if name in SERIES else at.peer(name, number, keep=keep)
                 by.setdefault(name, []).append(took)
                 print(f"{tree} {link} {case} {name}: {took.stage:.2f} {took.whole:.2f} s")
-        measured.costs = Costs(startup(), packed(at.source), copying(self.host))
 
     def _upload_by_others(self, link: str, at: Tools, measured: Measured) -> None:
         """Have the others do their cases over a link, if they are not too slow for it."""
@@ -283,10 +290,10 @@ def main() -> int:
     for program in ("rsync", "zstd"):
         if not shutil.which(program):
             raise SystemExit(f"{program} is missing: apt-get install rsync zstd")
+    load = os.getloadavg()[0]
     go_first()
     farm = Farm()
     farm.up()
-    load = os.getloadavg()[0]
     try:
         assert farm.outside
         wheels = wheelhouse(*trees.PACKAGES, outside=farm.outside)
@@ -294,18 +301,7 @@ def main() -> int:
         farm.enter()
         host = farm.boot()[0]
         prepare(host)
-        links = words.link or list(LINKS)
-        relay = Relay(host.ip, [LINKS[link].relay for link in links])
-        try:
-            with tempfile.TemporaryDirectory(prefix="dk-", dir="/dev/shm") as folder:
-                os.environ.update(
-                    HOME=folder, XDG_STATE_HOME=f"{folder}/state", PYTHONPATH=str(ROOT)
-                )
-                ports = dict(zip(links, relay.ports, strict=True))
-                bench = Bench(host, ports, Path(folder), wheels, programs, words)
-                measured = {tree: bench.measure(tree) for tree in words.trees or trees.TREES}
-        finally:
-            relay.close()
+        measured = measure(host, wheels, programs, words)
     finally:
         farm.down()
     if words.quick:
@@ -322,6 +318,22 @@ def main() -> int:
         },
     }
     return kept(measured, about)
+
+
+def measure(
+    host: Host, wheels: Path, programs: Path, words: argparse.Namespace
+) -> dict[str, Measured]:
+    """Return what was found with each tree that *words* ask for."""
+    links = words.link or list(LINKS)
+    relay = Relay(host.ip, [LINKS[link].relay for link in links])
+    try:
+        with tempfile.TemporaryDirectory(prefix="dk-", dir="/dev/shm") as folder:
+            os.environ.update(HOME=folder, XDG_STATE_HOME=f"{folder}/state", PYTHONPATH=str(ROOT))
+            ports = dict(zip(links, relay.ports, strict=True))
+            bench = Bench(host, ports, Path(folder), wheels, programs, words)
+            return {tree: bench.measure(tree) for tree in words.trees or trees.TREES}
+    finally:
+        relay.close()
 
 
 def kept(measured: Mapping[str, Measured], about: Mapping[str, Any]) -> int:
