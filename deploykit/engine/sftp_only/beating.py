@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
 
-from deploykit.engine.sftp_only import lock
 from deploykit.errors import Fenced, LinkLost, TransferFailed
 from deploykit.files import Files
-from deploykit.layout import Layout
 from deploykit.transport.retrying import RetryingTransport
 
 __all__ = ["Beating"]
@@ -20,16 +19,16 @@ class Beating:
 
     Args:
         transport: to the host.
-        layout: of the pipeline there.
-        epoch: of the controller; with another one its heart stops.
-        host: its label.
+        heartbeat: the file's path.
+        fence: raises once the controller is another one: then its heart stops.
     """
 
-    def __init__(self, transport: RetryingTransport, layout: Layout, epoch: int, host: str) -> None:
+    def __init__(
+        self, transport: RetryingTransport, heartbeat: str, fence: Callable[[Files], None]
+    ) -> None:
         self._transport = transport
-        self._layout = layout
-        self._epoch = epoch
-        self._host = host
+        self._heartbeat = heartbeat
+        self._fence = fence
         self._files: Files | None = transport.insist(lambda there: there.files(apart=True))
         self._closed = False
 
@@ -42,9 +41,8 @@ class Beating:
         try:
             # Its folder's absence says that the lock is free, and an epoch that it is another's.
             with suppress(Fenced, TransferFailed):
-                lock.fence(self._files, self._layout, self._epoch, self._host)
-                heartbeat = f"{self._layout.private}/lock/heartbeat"
-                self._files.write(io.BytesIO(b"."), heartbeat, 0o600)
+                self._fence(self._files)
+                self._files.write(io.BytesIO(b"."), self._heartbeat, 0o600)
         except LinkLost:
             self._files = None
             raise

@@ -11,16 +11,18 @@ Just so an epoch is issued once: what follows epoch 6 stands in the folder `epoc
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 
 from deploykit.engine.session import Holding
 from deploykit.errors import Fenced, TransferFailed
-from deploykit.files import Files
+from deploykit.files import File, Files
 from deploykit.layout import Layout
 
-__all__ = ["Wish", "epoch", "fence", "free", "holding", "take"]
+__all__ = ["Wish", "epoch", "fence", "free", "holding", "is_last", "take"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,25 @@ class Wish:
         return self.seen == "-" or epoch == int(self.seen)
 
 
+@dataclass(frozen=True)
+class Issued:
+    """
+    An epoch.
+
+    Args:
+        number: of it.
+        by: the owner to whom it was issued; empty where the host had a shell then.
+        after: the one before.
+    """
+
+    number: int
+    by: str
+    after: int
+
+
 def epoch(files: Files, layout: Layout) -> int:
     """Return the epoch that was issued last; 0 before the first."""
-    return _last(files, layout)[0]
+    return _last(files, layout).number
 
 
 def fence(files: Files, layout: Layout, mine: int, host: str) -> None:
@@ -54,6 +72,13 @@ def fence(files: Files, layout: Layout, mine: int, host: str) -> None:
     now = epoch(files, layout)
     if now != mine:
         raise Fenced(host, now)
+
+
+def is_last(files: Files, layout: Layout, number: int, after: int) -> bool:
+    """Return whether epoch *number*, which followed *after*, is the last one; it takes one trip."""
+    own, next_one = f"{_epochs(layout)}/{after}", f"{_epochs(layout)}/{number}"
+    found = files.look([own, next_one])
+    return own in found and next_one not in found
 
 
 def holding(files: Files, layout: Layout) -> Holding | None:
@@ -79,7 +104,7 @@ def take(files: Files, layout: Layout, wish: Wish, host: str) -> tuple[str, ...]
     Take the lock; may be done again where the answer was lost.
 
     Returns:
-        `locked` and the epoch, or `held`.
+        `locked`, the epoch and that before it; or `held`.
 
     Raises:
         Fenced: the epoch is not the one that was seen, or somebody else was faster.
@@ -88,21 +113,21 @@ def take(files: Files, layout: Layout, wish: Wish, host: str) -> tuple[str, ...]
     run, _ = _held(files, folder)
     if run and run != wish.run:
         return ("held",)
-    now, issued_to = _last(files, layout)
-    ours = issued_to == wish.owner and now >= wish.least
-    if not ours and not wish.suits(now):
-        raise Fenced(host, now)
+    last = _last(files, layout)
+    ours = last.by == wish.owner and last.number >= wish.least
+    if not ours and not wish.suits(last.number):
+        raise Fenced(host, last.number)
     contents = {"run": wish.run, "owner.json": wish.owner, "heartbeat": ""}
     # Before an epoch is issued: who does not get the lock must fence nobody.
     if not run and not _appear(files, layout, folder, contents):
         run, by = _held(files, folder)
         if by != wish.owner:
             return ("held",)
-    number = now if ours else _issue(files, layout, now, wish, host)
+    issued = last if ours else _issue(files, layout, last, wish, host)
     if run:
         _write(files, f"{folder}/heartbeat", ".")
         _write(files, f"{folder}/owner.json", wish.owner)
-    return ("locked", str(number))
+    return ("locked", str(issued.number), str(issued.after))
 
 
 def free(files: Files, layout: Layout, run: str, mine: str, host: str) -> tuple[str, ...]:
@@ -120,7 +145,7 @@ def free(files: Files, layout: Layout, run: str, mine: str, host: str) -> tuple[
     if mine == "-":
         # Whoever held it may only sleep, and has to find himself fenced.
         owner = f"by force {token_hex(8)}"
-        _issue(files, layout, epoch(files, layout), Wish(run, 0, "-", owner), host)
+        _issue(files, layout, _last(files, layout), Wish(run, 0, "-", owner), host)
     files.remove([grave])
     files.move(folder, grave)
     parts = [name for name in files.names(layout.run(run)) or () if name.endswith(".part")]
@@ -128,30 +153,35 @@ def free(files: Files, layout: Layout, run: str, mine: str, host: str) -> tuple[
     return ("unlocked",)
 
 
-def _last(files: Files, layout: Layout) -> tuple[int, str]:
-    """Return the epoch that was issued last, and to whom."""
+def _last(files: Files, layout: Layout) -> Issued:
+    """Return the epoch that was issued last."""
     runners = f"{layout.private}/epoch"  # should the host have had a shell, or get one
-    issued = [int(name) for name in files.names(_epochs(layout)) or () if name.isdigit()]
-    folder = f"{_epochs(layout)}/{max(issued, default=0)}"
+    after = max(_folders(files, layout), default=0)
+    folder = f"{_epochs(layout)}/{after}"
     found = files.read([runners, f"{folder}/number", f"{folder}/by"])
     number = int(found.get(f"{folder}/number", b"") or 0)
     by = found.get(f"{folder}/by", b"").decode(errors="replace")
     known = int(found.get(runners, b"") or 0)
-    return (known, "") if known > number else (number, by)
+    return Issued(known, "", known) if known > number else Issued(number, by, after)
 
 
-def _issue(files: Files, layout: Layout, now: int, wish: Wish, host: str) -> int:
-    """Issue the epoch that follows *now*; of several who do so at once, to one."""
-    number = max(now + 1, wish.least)
-    folder = f"{_epochs(layout)}/{now}"
-    if not _appear(files, layout, folder, {"number": f"{number}\n", "by": wish.owner}):
-        last, by = _last(files, layout)
-        if by != wish.owner:
-            raise Fenced(host, last)
-    _write(files, f"{layout.private}/epoch", f"{number}\n")
-    issued = [int(name) for name in files.names(_epochs(layout)) or () if name.isdigit()]
-    files.remove(f"{_epochs(layout)}/{older}" for older in issued if older < now)
-    return number
+def _issue(files: Files, layout: Layout, last: Issued, wish: Wish, host: str) -> Issued:
+    """Issue the epoch that follows *last*; of several who do so at once, to one."""
+    new = Issued(max(last.number + 1, wish.least), wish.owner, last.number)
+    folder = f"{_epochs(layout)}/{new.after}"
+    if not _appear(files, layout, folder, {"number": f"{new.number}\n", "by": new.by}):
+        found = _last(files, layout)
+        if found.by != wish.owner:
+            raise Fenced(host, found.number)
+    _write(files, f"{layout.private}/epoch", f"{new.number}\n")
+    older = [number for number in _folders(files, layout) if number < new.after]
+    files.remove(f"{_epochs(layout)}/{number}" for number in older)
+    return new
+
+
+def _folders(files: Files, layout: Layout) -> list[int]:
+    """Return the epochs that another one has followed, as far as that is kept."""
+    return [int(name) for name in files.names(_epochs(layout)) or () if name.isdigit()]
 
 
 def _held(files: Files, folder: str) -> tuple[str, str]:
@@ -166,12 +196,23 @@ def _appear(files: Files, layout: Layout, folder: str, contents: Mapping[str, st
     """Make *folder* with *contents*, under its name all at once; false if it is there."""
     part = f"{layout.private}/.new-{token_hex(8)}"
     files.mkdir(part, 0o700)
-    for name, text in contents.items():
-        files.write(io.BytesIO(text.encode()), f"{part}/{name}", 0o600)
+    now = int(time.time())  # what has a time is on the disk: without its words nobody could free it
+    files.write_all(
+        [
+            File(f"{part}/{name}", 0o600, partial(_once, text.encode()), now if text else None)
+            for name, text in contents.items()
+        ],
+        lambda _size: None,
+    )
     if files.move(part, folder):
         return True
     files.remove([part])
     return False
+
+
+def _once(data: bytes, _most: int) -> Iterator[bytes]:
+    """Give *data*, which is short."""
+    yield data
 
 
 def _write(files: Files, path: str, text: str) -> None:

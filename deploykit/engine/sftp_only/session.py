@@ -11,7 +11,7 @@ from deploykit.engine import journal
 from deploykit.engine.session import ENDED_KINDS, Answer, Glance, Holding, Session
 from deploykit.engine.sftp_only import lock
 from deploykit.engine.sftp_only.beating import Beating
-from deploykit.engine.sftp_only.records import append
+from deploykit.engine.sftp_only.records import Records
 from deploykit.errors import ConfigurationError, TransferFailed, TransportError
 from deploykit.files import Files, FilesToLookAt
 from deploykit.transport.base import Held, Transport
@@ -26,6 +26,11 @@ class SftpSession(Session):
     """A connected host without a shell, and the pipeline's root on it."""
 
     shell = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._records = Records(self.transport)
+        self._before: dict[int, int] = {}  # the epoch before each that was issued to us
 
     @property
     def files(self) -> Files:
@@ -120,8 +125,7 @@ class SftpSession(Session):
         """See `Session`."""
         for file, records in files.items():
             path = f"{self.layout.private}/{file}"
-            self.files.mkdirs([(path.rpartition("/")[0], 0o700)])
-            append(self.transport, path, records, partial(self.fence, epoch))
+            self._records.append(path, records, partial(self.fence, epoch))
 
     def fence(self, epoch: int, files: Files) -> None:
         """
@@ -130,7 +134,9 @@ class SftpSession(Session):
         Raises:
             Fenced: it has.
         """
-        lock.fence(files, self.layout, epoch, self.name)
+        before = self._before.get(epoch)
+        if before is None or not lock.is_last(files, self.layout, epoch, before):
+            lock.fence(files, self.layout, epoch, self.name)
 
     # -- the lock ------------------------------------------------------------------------------
 
@@ -138,7 +144,10 @@ class SftpSession(Session):
         """See `Session`."""
         self.prepare()
         wish = lock.Wish(run, least, seen, owner)
-        return Answer(self._insist(lambda files: lock.take(files, self.layout, wish, self.name)))
+        answer = self._insist(lambda files: lock.take(files, self.layout, wish, self.name))
+        if answer[0] == "locked":
+            self._before[int(answer[1])] = int(answer[2])
+        return Answer(answer[:2])
 
     def unlock(self, run: str, epoch: str) -> Answer:
         """See `Session`."""
@@ -148,7 +157,8 @@ class SftpSession(Session):
 
     def stand(self, run: str, epoch: int) -> Held:  # noqa: ARG002  # the epoch says it all here
         """See `Session`."""
-        return Beating(self.transport, self.layout, epoch, self.name)
+        heartbeat = f"{self.layout.private}/lock/heartbeat"
+        return Beating(self.transport, heartbeat, partial(self.fence, epoch))
 
     def _insist(self, work: Callable[[Files], tuple[str, ...]]) -> tuple[str, ...]:
         def attempt(transport: Transport) -> tuple[str, ...]:
