@@ -33,9 +33,8 @@ __all__ = ["Conversation", "Stream"]
 T = TypeVar("T")
 
 WINDOW = 4 << 20  # bytes of requests and answers under way; 150 ms carry 200 Mbit/s with that
-REQUESTS = 1024  # requests under way
-TASKS = 512  # tasks under way: a small file takes two round trips, so this many in each two
-HANDLES = 128  # open files that are expected of a server which names no limit; half are used
+REQUESTS = 4096  # requests under way
+HANDLES = 64  # open files that are dared of a server which names no limit; of others, most of it
 PIECE = 1 << 15  # bytes of a file in one request, where the server names no limit; section 3
 BATCH = 1 << 16  # bytes that are sent at once: small requests share packets of the channel
 
@@ -125,7 +124,7 @@ class Conversation:
         if self._version.number != VERSION:
             raise ProtocolError(f"SFTP of version {self._version.number}, and not {VERSION}")
         self.piece = self.read_piece = PIECE
-        self._many = HANDLES // 2
+        self._handles = HANDLES
         if self.offers(requests.LIMITS):
             with suppress(Refused):  # then it is as if they had not been offered
                 self._learn(self.do(ask(requests.limits())).body)
@@ -143,19 +142,24 @@ class Conversation:
         """
         return next(self.all([task]))
 
-    def all(self, tasks: Iterable[Task[T]]) -> Iterator[T]:
+    def all(self, tasks: Iterable[Task[T]], handles: int = 1) -> Iterator[T]:
         """
         Carry out *tasks*, many at once, and yield what each returns, as they end.
+
+        Args:
+            tasks: asked for as there is room for more.
+            handles: how many things each has open at once, at most.
 
         Raises:
             Refused: of the first that does not mind it. The others end where they are.
         """
         new = iter(tasks)
+        many = max(1, self._handles // handles) if handles else REQUESTS
         runs: set[_Run[T]] = set()
         ready: deque[_Run[T]] = deque()
         try:
             while True:
-                if not ready and self._has_room() and len(runs) < self._many:
+                if not ready and self._has_room() and len(runs) < many:
                     ready += [_Run(task) for task in islice(new, 1)]
                     runs.update(ready)
                 if ready and (self._has_room() or isinstance(ready[0].answer, Refused)):
@@ -269,7 +273,7 @@ class Conversation:
         _, read, write, handles = struct.unpack_from(">QQQQ", limits)
         self.piece = min(PIECE, write or PIECE)
         self.read_piece = min(PIECE, read or PIECE)
-        self._many = max(1, min(TASKS, (handles or HANDLES) // 2))
+        self._handles = handles * 3 // 4 or HANDLES
 
 
 def _judged(request: Request, answer: Reply) -> Reply | Refused:

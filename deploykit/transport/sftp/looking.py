@@ -93,7 +93,7 @@ def entries(folder: str) -> Task[list[Name] | None]:
 
 def _list(handle: bytes, folder: str) -> Task[list[Name]]:
     found: list[Name] = []
-    size, batch = 0, 1
+    size, batch = 0, 2  # the second answer says that there are no more, for most folders
     while True:
         answers = yield Together((requests.readdir(handle, folder),) * batch)
         for answer in answers:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from deploykit.files import Copy, File
 from deploykit.transport.sftp import requests
-from deploykit.transport.sftp.packets import Attributes, Code, Flag, Request
+from deploykit.transport.sftp.packets import Attributes, Code, Flag, Handle, Request
 from deploykit.transport.sftp.tasks import ANSWERED, Ahead, Refused, Task, Together, closing, using
 
 __all__ = ["append", "copy", "write"]
@@ -73,8 +73,10 @@ def append(path: str, data: bytes, mode: int, piece: int, *, flush: bool) -> Tas
             yield Ahead(requests.fsetstat(handle, Attributes(mode=mode), path))
         # Some servers take no notice of APPEND, the others none of the place: this is for both.
         end = 0 if made else found.size or 0
-        for at in range(0, len(data), piece):
+        last = max(0, (len(data) - 1) // piece * piece)
+        for at in range(0, last, piece):
             yield requests.write(handle, end + at, data[at : at + piece], path)
+        yield Ahead(requests.write(handle, end + last, data[last:], path))
         if flush:
             yield Ahead(requests.fsync(handle, path))
 
@@ -102,13 +104,18 @@ def copy(what: Copy, *, flush: bool) -> Task[str | None]:
         yield Ahead(requests.fsetstat(target, marks, what.path))
         yield ANSWERED
 
-    def work(source: bytes) -> Task[None]:
-        yield from using(_anew(what.path, what.mode), lambda target: into(source, target))
-
-    with suppress(Refused):
-        yield from using(requests.open_file(what.source, Flag.READ), work)
-        yield ANSWERED
-        return what.path
+    opening = (requests.open_file(what.source, Flag.READ), _anew(what.path, what.mode))
+    source, target = yield Together(opening)
+    if isinstance(source, Handle) and isinstance(target, Handle):
+        inner = closing(target.value, opening[1], into(source.value, target.value))
+        with suppress(Refused):
+            yield from closing(source.value, opening[0], inner)
+            yield ANSWERED
+            return what.path
+    else:
+        for request, opened in zip(opening, (source, target), strict=True):
+            if isinstance(opened, Handle):
+                yield Ahead(requests.close(opened.value, request.about, request.act))
     with suppress(Refused):
         yield ANSWERED  # to the closing of what was open
     return None

@@ -90,7 +90,7 @@ class SSHFiles:
             return path, (yield from looking.look(path, sure=sure))
 
         with self._speaking("files", "look at"):
-            found = dict(self._sftp.all(map(task, paths)))
+            found = dict(self._sftp.all(map(task, paths), handles=0))
             return {path: stat for path, stat in found.items() if stat}
 
     def names(self, folder: str) -> list[str] | None:
@@ -131,7 +131,7 @@ class SSHFiles:
         # A server may carry out requests in any order: first all of one depth, then the next.
         for _, level in groupby(sorted(folders, key=_depth), key=_depth):
             tasks = (changing.make_folder(path, mode, keep=True) for path, mode in level)
-            self._all(tasks, "folders", "make")
+            self._all(tasks, "folders", "make", handles=0)
 
     def write(
         self, source: BinaryIO, path: str, mode: int, sent: Callable[[int], None] | None = None
@@ -169,17 +169,19 @@ class SSHFiles:
             return set()
         with self._speaking("files", "copy"):
             flush = self._flushes
-            made = set(self._sftp.all(writing.copy(copy, flush=flush) for copy in copies))
+            tasks = (writing.copy(copy, flush=flush) for copy in copies)
+            made = set(self._sftp.all(tasks, handles=2))
             return {path for path in made if path}
 
     def modes(self, modes: Iterable[tuple[str, int]]) -> None:
         """See `Files`."""
         tasks = (changing.set_mode(path, mode) for path, mode in modes)
-        self._all(tasks, "files", "set attributes of")
+        self._all(tasks, "files", "set attributes of", handles=0)
 
     def symlinks(self, links: Iterable[tuple[str, str]]) -> None:
         """See `Files`."""
-        self._all((changing.symlink(target, path) for target, path in links), "links", "make")
+        tasks = (changing.symlink(target, path) for target, path in links)
+        self._all(tasks, "links", "make", handles=0)
 
     def rename(self, old: str, new: str) -> None:
         """See `Files`."""
@@ -201,9 +203,11 @@ class SSHFiles:
         with self._speaking(path, "remove"):
             return self._sftp.do(changing.remove_folder(path))
 
-    def _all(self, tasks: Iterable[Task[Any]], about: str, act: str = "write") -> None:
+    def _all(
+        self, tasks: Iterable[Task[Any]], about: str, act: str = "write", *, handles: int = 1
+    ) -> None:
         with self._speaking(about, act):
-            for _ in self._sftp.all(tasks):
+            for _ in self._sftp.all(tasks, handles):
                 pass
 
     @contextmanager
