@@ -96,13 +96,12 @@ def copy(what: Copy, *, flush: bool) -> Task[str | None]:
     """
 
     def into(source: bytes, target: bytes) -> Task[None]:
-        yield requests.copy_data(source, target, what.path)
+        yield Ahead(requests.copy_data(source, target, what.path))
         if flush:
             yield Ahead(requests.fsync(target, what.path))
         yield ANSWERED
         marks = Attributes(mode=what.mode, mtime=what.mtime)
         yield Ahead(requests.fsetstat(target, marks, what.path))
-        yield ANSWERED
 
     opening = (requests.open_file(what.source, Flag.READ), _anew(what.path, what.mode))
     source, target = yield Together(opening)
