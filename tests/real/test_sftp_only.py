@@ -294,7 +294,7 @@ def test_a_link_that_is_lost_again_and_again(site: Site) -> None:
     with closing(Relay(site.host.ip, 22)) as relay:
         production = site.declare(address="127.0.0.1", port=relay.port)
         assert production.run().ok
-        for number, size in enumerate(range(500, 50_000, 9_000)):
+        for number, size in enumerate(range(500, 26_000, 4_500)):
             site.write(f"page {number}")
 
             def cut(told: Event, size: int = size) -> None:
