@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.command import Command, Result
+from deploykit.engine.answers import Answer
 from deploykit.engine.events import Events
 from deploykit.engine.interrupts import Interrupts
-from deploykit.engine.session import Answer, Session, json_line, sealed
+from deploykit.engine.session import Session, json_line, sealed
 from deploykit.errors import CommandFailed, CommandTimedOut, Fenced, PlanWrote, TransportError
 from deploykit.files import Files, FilesToLookAt
 from deploykit.release import Manifest

@@ -7,11 +7,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from deploykit.command import Result
 from deploykit.engine import journal, looks
+from deploykit.engine.answers import Answer, Glance, Holding
 from deploykit.errors import CommandFailed, DeploykitError, Fenced, LinkLost, TransportError
 from deploykit.files import FilesToLookAt
 from deploykit.host import script as host_script
@@ -22,7 +22,7 @@ from deploykit.transport.base import Completed, Held
 from deploykit.transport.boot import MARK
 from deploykit.transport.retrying import RetryingTransport
 
-__all__ = ["ENDED_KINDS", "EVAL", "Answer", "Glance", "Holding", "Session", "json_line", "sealed"]
+__all__ = ["ENDED_KINDS", "EVAL", "Session", "json_line", "sealed"]
 
 EVAL = 'eval "$(cat)" </dev/null'  # the script on standard input, which itself has no input
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -44,53 +44,6 @@ may_root() { # COMMAND...: 0 if as_root may run exactly that, 1 if not, 2 if the
   else sudo -n -l -- "$@" >/dev/null 2>&1 || return 1; fi
 }
 """
-
-
-@dataclass(frozen=True)
-class Glance:
-    """
-    What a run is planned by.
-
-    Args:
-        target: what the published link contains; empty if it is not there.
-        ledger: the records of the releases.
-        open: runs whose journal has no end.
-        env: the text of the pipeline's `env_file`; empty if it is not there.
-    """
-
-    target: str
-    ledger: list[dict[str, Any]]
-    open: tuple[str, ...]
-    env: str
-
-
-@dataclass(frozen=True)
-class Holding:
-    """
-    Who holds a host's lock.
-
-    Args:
-        run: which.
-        owner: the JSON object that he wrote.
-        idle: seconds since the last heartbeat.
-        here: `connected`, `starting` or `gone`: whether his connection stands.
-    """
-
-    run: str
-    owner: str
-    idle: float
-    here: str
-
-
-class Answer(tuple[str, ...]):
-    """The words of a runner's answer; the first says which it is."""
-
-    __slots__ = ()
-
-    @property
-    def word(self) -> str:
-        """Return the first word."""
-        return self[0]
 
 
 class Session:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
 
-from deploykit.engine.session import Holding
+from deploykit.engine.answers import Holding
 from deploykit.errors import Fenced, TransferFailed
 from deploykit.files import File, Files
 from deploykit.layout import Layout

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from deploykit.command import Result
 from deploykit.engine import journal
-from deploykit.engine.session import ENDED_KINDS, Answer, Glance, Holding, Session
+from deploykit.engine.answers import Answer, Glance, Holding
+from deploykit.engine.session import ENDED_KINDS, Session
 from deploykit.engine.sftp_only import lock
 from deploykit.engine.sftp_only.beating import Beating
 from deploykit.engine.sftp_only.records import Records
